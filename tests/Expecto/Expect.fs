@@ -10,16 +10,13 @@ module Expect =
     let private fail (message: string) (detail: string) : 'a =
         raise (AssertException(message + ". " + detail))
 
-    let private check holds message detail =
-        if not holds then
-            fail message (detail ())
+    let private check holds message detail = if not holds then fail message (detail ())
 
     let private show (value: 'a) =
         let text = sprintf "%A" value
         if text.Length > 2000 then text[..1999] + " ..." else text
 
-    let private quote (text: string) =
-        if isNull text then "null" else "'" + text + "'"
+    let private quote (text: string) = if isNull text then "null" else "'" + text + "'"
 
     // --- equality
 
@@ -29,13 +26,21 @@ module Expect =
             |> Seq.tryFindIndex (fun (a, e) -> a <> e)
             |> Option.defaultValue (min actual.Length expected.Length)
 
-        sprintf "String does not match at position %d.\nexpected: %s\n  actual: %s" at (quote expected) (quote actual)
+        sprintf
+            "String does not match at position %d.\nexpected: %s\n  actual: %s"
+            at
+            (quote expected)
+            (quote actual)
 
     let equal (actual: 'a) (expected: 'a) message =
         let detail () =
             match box actual, box expected with
             | (:? string as a), (:? string as e) -> firstDifference a e
-            | _ -> sprintf "Actual value was not equal to expected.\nexpected: %s\n  actual: %s" (show expected) (show actual)
+            | _ ->
+                sprintf
+                    "Actual value was not equal to expected.\nexpected: %s\n  actual: %s"
+                    (show expected)
+                    (show actual)
 
         check (actual = expected) message detail
 
@@ -44,11 +49,9 @@ module Expect =
 
     // --- truth and cases
 
-    let isTrue actual message =
-        check actual message (fun () -> "Actual value was false.")
+    let isTrue actual message = check actual message (fun () -> "Actual value was false.")
 
-    let isFalse actual message =
-        check (not actual) message (fun () -> "Actual value was true.")
+    let isFalse actual message = check (not actual) message (fun () -> "Actual value was true.")
 
     let wantSome x message =
         match x with
@@ -99,22 +102,18 @@ module Expect =
 
     let isLessThan a b message = ordered (a < b) "less than" a b message
 
-    let isLessThanOrEqual a b message =
-        ordered (a <= b) "less than or equal to" a b message
+    let isLessThanOrEqual a b message = ordered (a <= b) "less than or equal to" a b message
 
-    let isGreaterThan a b message =
-        ordered (a > b) "greater than" a b message
+    let isGreaterThan a b message = ordered (a > b) "greater than" a b message
 
-    let isGreaterThanOrEqual a b message =
-        ordered (a >= b) "greater than or equal to" a b message
+    let isGreaterThanOrEqual a b message = ordered (a >= b) "greater than or equal to" a b message
 
     // --- floating point
 
     let isNaN (f: float) message =
         check (Double.IsNaN f) message (fun () -> sprintf "Expected NaN, was %g." f)
 
-    let isNotNaN (f: float) message =
-        check (not (Double.IsNaN f)) message (fun () -> "Was NaN.")
+    let isNotNaN (f: float) message = check (not (Double.IsNaN f)) message (fun () -> "Was NaN.")
 
     let isNotNaNf (f: float32) message = isNotNaN (float f) message
 
@@ -126,10 +125,12 @@ module Expect =
     // An infinity is within relative * infinity of everything: only finite numbers have a distance.
     let private finite accuracy actual expected message =
         for name, value in [ "actual", actual; "expected", expected ] do
-            check (Double.IsFinite value) message (fun () -> sprintf "Expected a finite number, but %s was %g." name value)
+            check (Double.IsFinite value) message (fun () ->
+                sprintf "Expected a finite number, but %s was %g." name value)
 
         for name, value in [ "absolute", accuracy.absolute; "relative", accuracy.relative ] do
-            check (value >= 0.0) message (fun () -> sprintf "The %s accuracy is %g, which is no distance." name value)
+            check (value >= 0.0) message (fun () ->
+                sprintf "The %s accuracy is %g, which is no distance." name value)
 
     let floatClose (accuracy: Accuracy<float, float>) (actual: float) (expected: float) message =
         finite accuracy actual expected message
@@ -151,28 +152,29 @@ module Expect =
         floatClose (widen accuracy) (float actual) (float expected) message
 
     let floatLessThanOrClose accuracy (actual: float) (expected: float) message =
-        if not (actual <= expected) then
-            floatClose accuracy actual expected message
+        if not (actual <= expected) then floatClose accuracy actual expected message
 
     let floatGreaterThanOrClose accuracy (actual: float) (expected: float) message =
-        if not (actual >= expected) then
-            floatClose accuracy actual expected message
+        if not (actual >= expected) then floatClose accuracy actual expected message
 
     // --- sequences
 
     let isEmpty (actual: 'a seq) message =
-        check (Seq.isEmpty actual) message (fun () -> sprintf "Expected nothing, was %s." (show (List.ofSeq actual)))
+        check (Seq.isEmpty actual) message (fun () ->
+            sprintf "Expected nothing, was %s." (show (List.ofSeq actual)))
 
     let isNonEmpty (actual: 'a seq) message =
         check (not (Seq.isEmpty actual)) message (fun () -> "Was empty.")
 
     let hasLength (seq: 'a seq) (expectedLength: int) message =
         let length = Seq.length seq
-        check (length = expectedLength) message (fun () -> sprintf "Expected length %d, was %d." expectedLength length)
+        check (length = expectedLength) message (fun () ->
+            sprintf "Expected length %d, was %d." expectedLength length)
 
     let hasCountOf (actual: 'a seq) (expected: uint32) (selector: 'a -> bool) message =
         let count = actual |> Seq.filter selector |> Seq.length
-        check (uint32 count = expected) message (fun () -> sprintf "Expected %d such elements, were %d." expected count)
+        check (uint32 count = expected) message (fun () ->
+            sprintf "Expected %d such elements, were %d." expected count)
 
     let contains (sequence: 'a seq) (element: 'a) message =
         check (Seq.contains element sequence) message (fun () ->
@@ -183,13 +185,18 @@ module Expect =
         let count element = counts |> Map.tryFind element |> Option.defaultValue 0
 
         let missing =
-            expected |> Seq.countBy id |> Seq.filter (fun (element, times) -> count element < times) |> List.ofSeq
+            expected
+            |> Seq.countBy id
+            |> Seq.filter (fun (element, times) -> count element < times)
+            |> List.ofSeq
 
         check missing.IsEmpty message (fun () -> sprintf "Missing: %s." (missing |> List.map fst |> show))
 
     let all (actual: 'a seq) (asserter: 'a -> bool) message =
-        let wrong = actual |> Seq.indexed |> Seq.filter (snd >> asserter >> not) |> Seq.truncate 10 |> List.ofSeq
-        check wrong.IsEmpty message (fun () -> sprintf "These (index, element) do not satisfy it: %s." (show wrong))
+        let wrong =
+            actual |> Seq.indexed |> Seq.filter (snd >> asserter >> not) |> Seq.truncate 10 |> List.ofSeq
+        check wrong.IsEmpty message (fun () ->
+            sprintf "These (index, element) do not satisfy it: %s." (show wrong))
 
     let allEqual (actual: 'a seq) (equalTo: 'a) message =
         all actual (fun element -> element = equalTo) message
@@ -201,7 +208,8 @@ module Expect =
         let actual, expected = Array.ofSeq actual, Array.ofSeq expected
 
         match Seq.zip actual expected |> Seq.tryFindIndex (fun (a, e) -> a <> e) with
-        | Some at -> fail message (sprintf "At index %d expected %s, was %s." at (show expected[at]) (show actual[at]))
+        | Some at ->
+            fail message (sprintf "At index %d expected %s, was %s." at (show expected[at]) (show actual[at]))
         | None -> hasLength actual expected.Length message
 
     let sequenceStarts (subject: 'a seq) (prefix: 'a seq) message =
@@ -240,7 +248,8 @@ module Expect =
         check (not (String.IsNullOrEmpty actual)) message (fun () -> "Expected a string that is not empty.")
 
     let isNotWhitespace (actual: string) message =
-        check (not (String.IsNullOrWhiteSpace actual)) message (fun () -> "Expected a string that is not white space.")
+        check (not (String.IsNullOrWhiteSpace actual)) message (fun () ->
+            "Expected a string that is not white space.")
 
     let isMatch (actual: string) (pattern: string) message =
         text (Regex.IsMatch(actual, pattern)) "match" pattern actual message

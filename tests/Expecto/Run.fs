@@ -47,7 +47,8 @@ let private outcome (cancel: CancellationToken) test =
 // The frames that a reader can act on: those with a source line, outside this project.
 let private frames (e: exn) =
     StackTrace(e, true).GetFrames()
-    |> Seq.filter (fun frame -> not (isNull (frame.GetFileName())) && frame.GetMethod().Module.Name <> "Expecto.dll")
+    |> Seq.filter (fun frame ->
+        not (isNull (frame.GetFileName())) && frame.GetMethod().Module.Name <> "Expecto.dll")
     |> Seq.truncate 5
     |> Seq.map (fun frame -> $"   at {frame.GetFileName()}:{frame.GetFileLineNumber()}")
 
@@ -85,11 +86,14 @@ let all (say: string -> unit) (listAll: bool) (cancel: CancellationToken) (tests
     ]
 
     for name, _, seconds in results |> List.sortByDescending (fun (_, _, s) -> s) |> List.truncate 10 do
-        if seconds > 1.0 then
-            printfn "%7.1f s  %s" seconds name
+        if seconds > 1.0 then printfn "%7.1f s  %s" seconds name
 
     let count kind = results |> List.filter (fun (_, result, _) -> kind result) |> List.length
     let failed = count _.IsFailed
     let skipped = count _.IsSkipped
-    printfn "%d passed, %d failed%s" (count _.IsPassed) failed (if skipped = 0 then "" else $", {skipped} skipped")
+    printfn
+        "%d passed, %d failed%s"
+        (count _.IsPassed)
+        failed
+        (if skipped = 0 then "" else $", {skipped} skipped")
     if failed = 0 then 0 else 1

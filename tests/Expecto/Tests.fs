@@ -88,12 +88,18 @@ module Tests =
         | Filter path ->
             let name = Run.fullName test
             name = path || name.StartsWith(path + ".", StringComparison.Ordinal)
-        | Filter_Test_List text -> test.Path |> List.take (test.Path.Length - 1) |> List.exists (contains text)
+        | Filter_Test_List text ->
+            test.Path |> List.take (test.Path.Length - 1) |> List.exists (contains text)
         | Filter_Test_Case text -> contains text (List.last test.Path)
         | Run names -> List.contains (Run.fullName test) names
         | _ -> true
 
-    let runTestsWithCLIArgsAndCancel (ct: CancellationToken) (cliArgs: CLIArguments seq) (args: string[]) (tests: Test) =
+    let runTestsWithCLIArgsAndCancel
+        (ct: CancellationToken)
+        (cliArgs: CLIArguments seq)
+        (args: string[])
+        (tests: Test)
+        =
         let all = Run.flatten tests
 
         let duplicates =

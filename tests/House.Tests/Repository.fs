@@ -18,37 +18,45 @@ let private at path = Path.Combine(root.Value, path)
 let private files =
     lazy
         (use git =
-            ProcessStartInfo("git", [ "ls-files"; "-z" ], WorkingDirectory = root.Value, RedirectStandardOutput = true)
+            ProcessStartInfo(
+                "git",
+                [ "ls-files"; "-z" ],
+                WorkingDirectory = root.Value,
+                RedirectStandardOutput = true
+            )
             |> Process.Start
 
          git.StandardOutput.ReadToEnd().Split('\000', StringSplitOptions.RemoveEmptyEntries)
          |> Array.filter (at >> File.Exists)
          |> List.ofArray)
 
-let private binary (path: string) =
-    [ ".gz"; ".png"; ".npy"; ".safetensors" ] |> List.exists path.EndsWith
+let private binary (path: string) = [ ".gz"; ".png"; ".npy"; ".safetensors" ] |> List.exists path.EndsWith
 
 // `path:line` for each line of the files that matches.
 let private hits (pattern: string) paths = [
     for path in paths do
         for number, line in File.ReadLines(at path) |> Seq.indexed do
-            if Regex.IsMatch(line, pattern) then
-                $"{path}:{number + 1}"
+            if Regex.IsMatch(line, pattern) then $"{path}:{number + 1}"
 ]
 
 // Each pattern is cut in two, so that this file does not match it.
 let private foreign =
-    [ "api\\.nug" + "et"
-      "nug" + "et\\.org"
-      "registry\\.np" + "mjs?"
-      "deb\\.deb" + "ian"
-      "(?<![\\w.])/(wo" + "rk|ro" + "ot|ho" + "me)/" ]
+    [
+        "api\\.nug" + "et"
+        "nug" + "et\\.org"
+        "registry\\.np" + "mjs?"
+        "deb\\.deb" + "ian"
+        "(?<![\\w.])/(wo" + "rk|ro" + "ot|ho" + "me)/"
+    ]
     |> String.concat "|"
 
 let tests =
     testList "Repository" [
         testCase "names no package feed and no machine's folders" (fun () ->
-            Expect.equal (files.Value |> List.filter (binary >> not) |> hits foreign) [] "lines that must not be there")
+            Expect.equal
+                (files.Value |> List.filter (binary >> not) |> hits foreign)
+                []
+                "lines that must not be there")
 
         testCase "locks packages to the feed that the machine is configured for" (fun () ->
             let remotes =
@@ -70,7 +78,8 @@ let tests =
             // The one under Reference stands in for a package and is built for those who ask for it alone.
             let projects =
                 files.Value
-                |> List.filter (fun path -> Regex.IsMatch(path, @"\.(fs|cs)proj$") && not (path.Contains "/Reference/"))
+                |> List.filter (fun path ->
+                    Regex.IsMatch(path, @"\.(fs|cs)proj$") && not (path.Contains "/Reference/"))
 
             let missing = projects |> List.filter (fun path -> not (solution.Contains($"\"{path}\"")))
             Expect.equal missing [] "projects that the solution lacks")

@@ -25,13 +25,17 @@ let private failing = testCase "fails" (fun () -> Expect.equal 1 2 "one is two")
 
 let tests =
     testList "Tree" [
-        testCase "succeeds where all tests pass" (fun () -> Expect.equal (run [||] [ passing ] |> fst) 0 "exit code")
+        testCase "succeeds where all tests pass" (fun () ->
+            Expect.equal (run [||] [ passing ] |> fst) 0 "exit code")
 
         testCase "fails where an expectation fails" (fun () ->
             Expect.equal (run [||] [ passing; failing ] |> fst) 1 "exit code")
 
         testCase "fails where a test raises" (fun () ->
-            Expect.equal (run [||] [ testCase "raises" (fun () -> raise (IOException "disk")) ] |> fst) 1 "exit code")
+            Expect.equal
+                (run [||] [ testCase "raises" (fun () -> raise (IOException "disk")) ] |> fst)
+                1
+                "exit code")
 
         testCase "does not run what is pending, and passes what is skipped" (fun () ->
             let pending = ptestCase "pending" (fun () -> failtest "ran")
@@ -46,7 +50,10 @@ let tests =
 
         testCase "runs what a filter names" (fun () ->
             Expect.equal (run [| "--filter"; "inner.passes" |] [ passing; failing ] |> fst) 0 "by path"
-            Expect.equal (run [| "--filter-test-case"; "ass" |] [ passing; failing ] |> fst) 0 "by part of the name")
+            Expect.equal
+                (run [| "--filter-test-case"; "ass" |] [ passing; failing ] |> fst)
+                0
+                "by part of the name")
 
         testCase "fails where a property does not hold" (fun () ->
             let code = run [||] [ testProperty "small" (fun (n: int) -> abs n < 5) ] |> fst

@@ -8,7 +8,8 @@ open Expecto
 [<AbstractClass; Sealed>]
 type TestTree =
 
-    static member TestList(name: string, [<ParamArray>] tests: Test[]) : Test = testList name (List.ofArray tests)
+    static member TestList(name: string, [<ParamArray>] tests: Test[]) : Test =
+        testList name (List.ofArray tests)
     static member TestCase(name: string, test: Action) : Test = testCase name test.Invoke
     static member PTestCase(name: string, test: Action) : Test = ptestCase name test.Invoke
 

@@ -22,8 +22,8 @@ let private replay () =
 /// A test that a property holds for `count` cases. A failure tells the smallest case found and how to run it again.
 let testPropertyN (count: int) name (property: 'testable) =
     testCase name (fun () ->
-        let runner =
-            { new IRunner with
+        let runner = {
+            new IRunner with
                 member _.OnStartFixture _ = ()
                 member _.OnArguments(_, _, _) = ()
                 member _.OnShrink(_, _) = ()
@@ -35,7 +35,8 @@ let testPropertyN (count: int) name (property: 'testable) =
                     | TestResult.Passed _ -> ()
                     | TestResult.Failed(_, _, _, _, _, at, size) ->
                         failtestf "%s\nreplay: %s=%d,%d,%d" (told.Trim()) variable at.Seed at.Gamma size
-                    | TestResult.Exhausted _ -> failtest (told.Trim()) }
+                    | TestResult.Exhausted _ -> failtest (told.Trim())
+        }
 
         let config =
             Config.Quick.WithMaxTest(count).WithReplay(Some(replay ())).WithRunner(runner).WithName(name)

@@ -23,7 +23,9 @@ let rec private labels test =
 let private given (program: Assembly) file =
     program.GetTypes()
     |> Seq.filter (fun t -> t.Name = file || t.Name = file + "Module")
-    |> Seq.choose (fun t -> t.GetProperty("tests", BindingFlags.IgnoreCase ||| BindingFlags.Static ||| BindingFlags.Public) |> Option.ofObj)
+    |> Seq.choose (fun t ->
+        t.GetProperty("tests", BindingFlags.IgnoreCase ||| BindingFlags.Static ||| BindingFlags.Public)
+        |> Option.ofObj)
     |> Seq.filter (fun property -> property.PropertyType = typeof<Test>)
     |> Seq.collect (fun property -> property.GetValue null :?> Test |> labels)
     |> List.ofSeq
