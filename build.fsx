@@ -181,7 +181,8 @@ let setup () =
 // --- targets
 
 let program folder name = $"{folder}/bin/Release/net10.0/{name}.dll"
-let make what arguments = run "dotnet" (words "build -c Release -v quiet --nologo" @ [ what ] @ arguments)
+let make what arguments =
+    run "dotnet" (words "build -c Release -v quiet --nologo -clp:NoSummary" @ [ what ] @ arguments)
 
 let build arguments =
     setup ()
@@ -266,7 +267,7 @@ let targets = [
     "setup", "libtorch, the bridge to it, packages; does nothing where all is there", (fun _ -> setup ())
     "build", "everything", build
     "test", "everything, and every test [--long] [--filter PATH]", test
-    "demo", "two encoders, attacked: what the project is for [--json FILE] [--help]", demo
+    "demo", "two encoders, attacked: what the project is for [--json FILE] [-- --help]", demo
     "bench", "what it costs", bench
     "format", "the source, as CI wants it [--check]", format
     "pack", "NuGet packages into artifacts/packages", pack
