@@ -1,0 +1,590 @@
+// The bridge between .NET and libtorch: one function that calls any ATen operator by its schema, and a handful of others.
+// It compiles against libtorch 1.13 and PyTorch 2.x, on a CPU alone or with CUDA:
+//
+//   g++ -O2 -std=c++17 -shared -fPIC -D_GLIBCXX_USE_CXX11_ABI=<abi> -I<include> -I<include>/torch/csrc/api/include
+//       bridge.cpp -L<lib> -ltorch -ltorch_cpu -lc10 -Wl,-rpath,<lib> -o libadvcontrast_torch.so
+//
+// <abi> is 1 for Debian's libtorch and for PyTorch since 2.6, 0 for older pip builds (torch.compiled_with_cxx11_abi()).
+#include "bridge.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Tensor.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/DefaultDtype.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/version.h>
+
+#include <dlfcn.h>
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#define TORCH_AT_LEAST(major, minor) \
+  (TORCH_VERSION_MAJOR > (major) || (TORCH_VERSION_MAJOR == (major) && TORCH_VERSION_MINOR >= (minor)))
+
+// The caching allocator of every accelerator has one face since 2.9; before that CUDA's own headers are needed, and
+// the CUDA toolkit is often absent where a CUDA PyTorch is present.
+#if TORCH_AT_LEAST(2, 9)
+#include <c10/core/CachingDeviceAllocator.h>
+#define ADV_DEVICE_ALLOCATOR 1
+#endif
+
+namespace {
+
+using c10::IValue;
+using c10::TensorImpl;
+
+thread_local std::string last_error;
+std::atomic<int64_t> live_tensors{0};
+std::atomic<int64_t> peak_tensors{0};
+
+// The first line says what went wrong; what follows are C++ frames that mean nothing to a .NET caller.
+void remember(const char* message) {
+  last_error = message;
+  auto end = last_error.find('\n');
+  if (end != std::string::npos) last_error.resize(end);
+}
+
+template <class F>
+int32_t guarded(F&& body) {
+  try {
+    body();
+    return 1;
+  } catch (const c10::Error& e) {
+    remember(e.what_without_backtrace());
+  } catch (const std::exception& e) {
+    remember(e.what());
+  } catch (...) {
+    remember("an unknown C++ exception");
+  }
+  return 0;
+}
+
+at::Tensor borrow(void* handle) {
+  if (!handle) return {};
+  return at::Tensor(c10::intrusive_ptr<TensorImpl, c10::UndefinedTensorImpl>::reclaim_copy(static_cast<TensorImpl*>(handle)));
+}
+
+void* release(at::Tensor&& tensor) {
+  if (!tensor.defined()) return nullptr;
+  auto now = live_tensors.fetch_add(1, std::memory_order_relaxed) + 1;
+  auto peak = peak_tensors.load(std::memory_order_relaxed);
+  while (now > peak && !peak_tensors.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+  }
+  return tensor.unsafeReleaseTensorImpl();
+}
+
+std::vector<at::Tensor> borrow_all(void** handles, int32_t n) {
+  std::vector<at::Tensor> tensors;
+  tensors.reserve(n);
+  for (int32_t i = 0; i < n; i++) tensors.push_back(borrow(handles[i]));
+  return tensors;
+}
+
+at::Generator borrow_generator(void* handle) {
+  return at::Generator(
+      c10::intrusive_ptr<c10::GeneratorImpl>::reclaim_copy(static_cast<c10::GeneratorImpl*>(handle)));
+}
+
+// What a parameter's type asks of the value given for it, worked out once per operator.
+enum class Want : uint8_t { AsGiven, Float, TensorList, OptionalTensorList, IntList, DoubleList, BoolList };
+
+struct Operator {
+  c10::OperatorHandle handle;
+  std::vector<Want> wants;
+  std::vector<c10::optional<IValue>> defaults;
+};
+
+Want want_of(const c10::TypePtr& given) {
+  c10::TypePtr type = given;
+  if (auto optional = type->cast<c10::OptionalType>()) type = optional->getElementType();
+  if (type->kind() == c10::TypeKind::FloatType) return Want::Float;
+  if (auto list = type->cast<c10::ListType>()) {
+    auto element = list->getElementType();
+    switch (element->kind()) {
+      case c10::TypeKind::TensorType: return Want::TensorList;
+      case c10::TypeKind::OptionalType: return Want::OptionalTensorList;
+      case c10::TypeKind::FloatType: return Want::DoubleList;
+      case c10::TypeKind::BoolType: return Want::BoolList;
+      case c10::TypeKind::IntType:
+      case c10::TypeKind::SymIntType: return Want::IntList;
+      default: return Want::AsGiven;
+    }
+  }
+  return Want::AsGiven;
+}
+
+IValue tensors_value(const adv_value& v, bool optional_elements) {
+  auto handles = static_cast<void**>(v.p);
+  if (optional_elements) {
+    c10::List<c10::optional<at::Tensor>> list;
+    list.reserve(v.n);
+    for (int32_t i = 0; i < v.n; i++)
+      list.push_back(handles[i] ? c10::optional<at::Tensor>(borrow(handles[i])) : c10::optional<at::Tensor>());
+    return list;
+  }
+  c10::List<at::Tensor> list;
+  list.reserve(v.n);
+  for (int32_t i = 0; i < v.n; i++) list.push_back(borrow(handles[i]));
+  return list;
+}
+
+IValue ints_value(const adv_value& v, Want want) {
+  auto values = static_cast<const int64_t*>(v.p);
+  if (want == Want::DoubleList) return c10::List<double>(std::vector<double>(values, values + v.n));
+  if (want == Want::BoolList) {
+    c10::List<bool> list;
+    for (int32_t i = 0; i < v.n; i++) list.push_back(values[i] != 0);
+    return list;
+  }
+  c10::List<int64_t> list;
+  list.reserve(v.n);
+  for (int32_t i = 0; i < v.n; i++) list.push_back(values[i]);
+  return list;
+}
+
+IValue to_ivalue(const adv_value& v, Want want) {
+  switch (v.tag) {
+    case ADV_NONE: return IValue();
+    case ADV_INT:
+      if (want == Want::Float) return IValue(static_cast<double>(v.i));
+      if (want == Want::IntList) return IValue(c10::List<int64_t>({v.i}));
+      return IValue(v.i);
+    case ADV_DOUBLE: return IValue(v.d);
+    case ADV_BOOL: return IValue(v.i != 0);
+    case ADV_TENSOR: return v.p ? IValue(borrow(v.p)) : IValue();
+    case ADV_INTS: return ints_value(v, want);
+    case ADV_DOUBLES: {
+      auto values = static_cast<const double*>(v.p);
+      return c10::List<double>(std::vector<double>(values, values + v.n));
+    }
+    case ADV_TENSORS: return tensors_value(v, want == Want::OptionalTensorList);
+    case ADV_STRING: return IValue(std::string(static_cast<const char*>(v.p), v.n));
+    case ADV_DEVICE:
+      return IValue(c10::Device(static_cast<c10::DeviceType>(v.i), static_cast<c10::DeviceIndex>(v.n)));
+    case ADV_GENERATOR: return v.p ? IValue(borrow_generator(v.p)) : IValue();
+    case ADV_COMPLEX: {
+      auto parts = static_cast<const double*>(v.p);
+      return IValue(c10::complex<double>(parts[0], parts[1]));
+    }
+    default: TORCH_CHECK(false, "an argument carries the unknown tag ", v.tag);
+  }
+}
+
+adv_value simple(int32_t tag, int64_t i) {
+  adv_value v;
+  v.i = i;
+  v.tag = tag;
+  v.n = 0;
+  return v;
+}
+
+adv_value simple(double d) {
+  adv_value v;
+  v.d = d;
+  v.tag = ADV_DOUBLE;
+  v.n = 0;
+  return v;
+}
+
+adv_value tensor_result(at::Tensor&& tensor) {
+  adv_value v;
+  v.p = release(std::move(tensor));
+  v.tag = ADV_TENSOR;
+  v.n = 0;
+  return v;
+}
+
+void flatten(IValue&& value, std::vector<adv_value>& into) {
+  if (value.isTensor()) {
+    into.push_back(tensor_result(std::move(value).toTensor()));
+  } else if (value.isTensorList()) {
+    for (at::Tensor t : std::move(value).toTensorVector()) into.push_back(tensor_result(std::move(t)));
+  } else if (value.isInt()) {
+    into.push_back(simple(ADV_INT, value.toInt()));
+  } else if (value.isBool()) {
+    into.push_back(simple(ADV_BOOL, value.toBool()));
+  } else if (value.isDouble()) {
+    into.push_back(simple(value.toDouble()));
+  } else if (value.isComplexDouble()) {
+    auto c = value.toComplexDouble();
+    into.push_back(simple(c.real()));
+    into.push_back(simple(c.imag()));
+  } else if (value.isNone()) {
+    into.push_back(simple(ADV_NONE, 0));
+  } else {
+    TORCH_CHECK(false, "the operator gives back a ", value.tagKind(), ", which has no form here");
+  }
+}
+
+// A CUDA PyTorch keeps its CUDA half in a library of its own, which the linker may have dropped as unused.
+void load_cuda() {
+  static std::once_flag once;
+  std::call_once(once, [] { dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL); });
+}
+
+const c10::impl::DeviceGuardImplInterface* guard_of(c10::DeviceType type) {
+  if (type == c10::DeviceType::CUDA) load_cuda();
+  return c10::impl::device_guard_impl_registry[static_cast<size_t>(type)].load();
+}
+
+c10::Device device_of(int32_t type, int32_t index) {
+  return c10::Device(static_cast<c10::DeviceType>(type), static_cast<c10::DeviceIndex>(index));
+}
+
+void set_autocast(int32_t device_type, bool enabled, at::ScalarType dtype) {
+#if TORCH_AT_LEAST(2, 4)
+  auto type = static_cast<c10::DeviceType>(device_type);
+  at::autocast::set_autocast_enabled(type, enabled);
+  at::autocast::set_autocast_dtype(type, dtype);
+#else
+  if (device_type == static_cast<int32_t>(c10::DeviceType::CUDA)) {
+    at::autocast::set_enabled(enabled);
+    at::autocast::set_autocast_gpu_dtype(dtype);
+  } else {
+    at::autocast::set_cpu_enabled(enabled);
+    at::autocast::set_autocast_cpu_dtype(dtype);
+  }
+#endif
+}
+
+adv_autocast_t autocast_state(int32_t device_type) {
+  adv_autocast_t state;
+  state.device_type = device_type;
+  state.cache = at::autocast::is_autocast_cache_enabled();
+#if TORCH_AT_LEAST(2, 4)
+  auto type = static_cast<c10::DeviceType>(device_type);
+  state.enabled = at::autocast::is_autocast_enabled(type);
+  state.dtype = static_cast<int32_t>(at::autocast::get_autocast_dtype(type));
+#else
+  bool cuda = device_type == static_cast<int32_t>(c10::DeviceType::CUDA);
+  state.enabled = cuda ? at::autocast::is_enabled() : at::autocast::is_cpu_enabled();
+  state.dtype =
+      static_cast<int32_t>(cuda ? at::autocast::get_autocast_gpu_dtype() : at::autocast::get_autocast_cpu_dtype());
+#endif
+  return state;
+}
+
+}  // namespace
+
+const char* adv_error() { return last_error.c_str(); }
+const char* adv_version() { return TORCH_VERSION; }
+
+void* adv_op(const char* name, const char* overload) {
+  Operator* op = nullptr;
+  guarded([&] {
+    auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(name, overload);
+    auto found = std::make_unique<Operator>(Operator{handle, {}, {}});
+    for (const auto& argument : handle.schema().arguments()) {
+      found->wants.push_back(want_of(argument.type()));
+      found->defaults.push_back(argument.default_value());
+    }
+    op = found.release();  // operators live as long as the process
+  });
+  return op;
+}
+
+int32_t adv_call(void* op_handle, const adv_value* args, int32_t n, int32_t keep, const adv_value** results,
+                 int32_t* count) {
+  thread_local std::vector<IValue> stack;
+  thread_local std::vector<adv_value> given_back;
+  given_back.clear();
+  auto done = guarded([&] {
+    auto& op = *static_cast<Operator*>(op_handle);
+    auto wanted = static_cast<int32_t>(op.wants.size());
+    TORCH_CHECK(n <= wanted, "takes ", wanted, " arguments and was given ", n);
+    for (int32_t i = 0; i < wanted; i++) {
+      if (i < n && args[i].tag != ADV_DEFAULT) {
+        stack.push_back(to_ivalue(args[i], op.wants[i]));
+      } else {
+        TORCH_CHECK(op.defaults[i].has_value(), "needs a value for '", op.handle.schema().arguments()[i].name(), "'");
+        stack.push_back(*op.defaults[i]);
+      }
+    }
+    op.handle.callBoxed(&stack);
+    if (keep)
+      for (auto& value : stack) flatten(std::move(value), given_back);
+  });
+  stack.clear();
+  if (!done) {
+    for (auto& value : given_back)
+      if (value.tag == ADV_TENSOR) adv_free(value.p);
+    given_back.clear();
+  }
+  if (results) *results = given_back.data();
+  if (count) *count = static_cast<int32_t>(given_back.size());
+  return done;
+}
+
+int32_t adv_info(void* handle, adv_info_t* info) {
+  return guarded([&] {
+    auto tensor = borrow(handle);
+    TORCH_CHECK(tensor.defined(), "the tensor is undefined");
+    info->dtype = static_cast<int32_t>(tensor.scalar_type());
+    info->element_size = static_cast<int32_t>(tensor.element_size());
+    info->device_type = static_cast<int32_t>(tensor.device().type());
+    info->device_index = tensor.device().index();
+    info->layout = static_cast<int32_t>(tensor.layout());
+    info->dim = tensor.dim();
+    info->numel = tensor.numel();
+    info->sizes = tensor.sizes().data();
+    bool strided = tensor.layout() == c10::kStrided;
+    info->strides = strided ? tensor.strides().data() : nullptr;
+    info->storage_offset = strided ? tensor.storage_offset() : 0;
+    info->data = strided && tensor.has_storage() ? tensor.data_ptr() : nullptr;
+    int32_t flags = 0;
+    if (tensor.requires_grad()) flags |= ADV_REQUIRES_GRAD;
+    if (tensor.is_leaf()) flags |= ADV_IS_LEAF;
+    if (strided && tensor.is_contiguous()) flags |= ADV_CONTIGUOUS;
+    if (strided && tensor.dim() == 4 && tensor.is_contiguous(c10::MemoryFormat::ChannelsLast)) flags |= ADV_CHANNELS_LAST;
+    if (tensor.is_conj()) flags |= ADV_CONJUGATED;
+    if (tensor.is_neg()) flags |= ADV_NEGATED;
+    if (tensor.is_inference()) flags |= ADV_INFERENCE;
+    info->flags = flags;
+  });
+}
+
+void adv_free(void* handle) {
+  if (!handle) return;
+  live_tensors.fetch_sub(1, std::memory_order_relaxed);
+  c10::intrusive_ptr<TensorImpl, c10::UndefinedTensorImpl>::reclaim(static_cast<TensorImpl*>(handle));
+}
+
+int64_t adv_live(int32_t peak) { return (peak ? peak_tensors : live_tensors).load(std::memory_order_relaxed); }
+
+int32_t adv_set_requires_grad(void* handle, int32_t on) {
+  return guarded([&] {
+    auto tensor = borrow(handle);
+    TORCH_CHECK(on || tensor.is_leaf(), "you can only change requires_grad flags of leaf variables");
+    tensor.set_requires_grad(on != 0);
+  });
+}
+
+int32_t adv_retain_grad(void* handle) {
+  return guarded([&] { borrow(handle).retain_grad(); });
+}
+
+int32_t adv_get_grad(void* handle, void** grad) {
+  return guarded([&] { *grad = release(at::Tensor(borrow(handle).grad())); });
+}
+
+int32_t adv_set_grad(void* handle, void* grad) {
+  return guarded([&] { borrow(handle).mutable_grad() = borrow(grad); });
+}
+
+int32_t adv_autograd_grad(void** outputs, int32_t n_outputs, void** inputs, int32_t n_inputs, void** grads,
+                          int32_t n_grads, int32_t retain, int32_t create, int32_t allow_unused, void** result) {
+  return guarded([&] {
+    auto keep = retain < 0 ? c10::optional<bool>() : c10::optional<bool>(retain != 0);
+    auto found = torch::autograd::grad(borrow_all(outputs, n_outputs), borrow_all(inputs, n_inputs),
+                                       borrow_all(grads, n_grads), keep, create != 0, allow_unused != 0);
+    for (int32_t i = 0; i < n_inputs; i++) result[i] = release(std::move(found[i]));
+  });
+}
+
+int32_t adv_autograd_backward(void** tensors, int32_t n_tensors, void** grads, int32_t n_grads, int32_t retain,
+                              int32_t create, void** inputs, int32_t n_inputs) {
+  return guarded([&] {
+    auto keep = retain < 0 ? c10::optional<bool>() : c10::optional<bool>(retain != 0);
+    torch::autograd::backward(borrow_all(tensors, n_tensors), borrow_all(grads, n_grads), keep, create != 0,
+                              borrow_all(inputs, n_inputs));
+  });
+}
+
+int32_t adv_flag(int32_t flag, int32_t value) {
+  int32_t before = -1;
+  guarded([&] {
+    auto& context = at::globalContext();
+    bool set = value >= 0, on = value > 0;
+    switch (flag) {
+      case ADV_FLAG_GRAD_MODE:
+        before = c10::GradMode::is_enabled();
+        if (set) c10::GradMode::set_enabled(on);
+        break;
+      case ADV_FLAG_DETERMINISTIC:
+        before = context.deterministicAlgorithms();
+        if (set) {
+          context.setDeterministicAlgorithms(on, false);
+          context.setDeterministicCuDNN(on);
+        }
+        break;
+      case ADV_FLAG_TF32_MATMUL:
+        before = context.allowTF32CuBLAS();
+        if (set) context.setAllowTF32CuBLAS(on);
+        break;
+      case ADV_FLAG_TF32_CUDNN:
+        before = context.allowTF32CuDNN();
+        if (set) context.setAllowTF32CuDNN(on);
+        break;
+      case ADV_FLAG_CUDNN_BENCHMARK:
+        before = context.benchmarkCuDNN();
+        if (set) context.setBenchmarkCuDNN(on);
+        break;
+      case ADV_FLAG_INFERENCE_MODE:
+        before = c10::InferenceMode::is_enabled();
+        break;
+      default: TORCH_CHECK(false, "no flag has the number ", flag);
+    }
+  });
+  return before;
+}
+
+void* adv_inference_enter(int32_t on) { return new c10::InferenceMode(on != 0); }
+void adv_inference_exit(void* guard) { delete static_cast<c10::InferenceMode*>(guard); }
+
+int32_t adv_autocast_enter(int32_t device_type, int32_t dtype, adv_autocast_t* before) {
+  return guarded([&] {
+    *before = autocast_state(device_type);
+    set_autocast(device_type, true, static_cast<at::ScalarType>(dtype));
+    at::autocast::set_autocast_cache_enabled(true);
+    at::autocast::increment_nesting();
+  });
+}
+
+int32_t adv_autocast_exit(const adv_autocast_t* before) {
+  return guarded([&] {
+    // the copies cached for the outermost scope would otherwise outlive an update of the weights
+    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+    set_autocast(before->device_type, before->enabled != 0, static_cast<at::ScalarType>(before->dtype));
+    at::autocast::set_autocast_cache_enabled(before->cache != 0);
+  });
+}
+
+int32_t adv_default_dtype(int32_t dtype) {
+  int32_t before = -1;
+  guarded([&] {
+    before = static_cast<int32_t>(c10::get_default_dtype_as_scalartype());
+    if (dtype >= 0) c10::set_default_dtype(c10::scalarTypeToTypeMeta(static_cast<c10::ScalarType>(dtype)));
+  });
+  return before;
+}
+
+void* adv_generator_default(int32_t device_type, int32_t device_index) {
+  void* handle = nullptr;
+  guarded([&] {
+    guard_of(static_cast<c10::DeviceType>(device_type));
+    at::Generator generator = at::globalContext().defaultGenerator(device_of(device_type, device_index));
+    handle = generator.unsafeReleaseGeneratorImpl();
+  });
+  return handle;
+}
+
+void* adv_generator_new(int32_t device_type, int32_t device_index, uint64_t seed) {
+  void* handle = nullptr;
+  guarded([&] {
+    guard_of(static_cast<c10::DeviceType>(device_type));
+    // a clone of the default one is the way that needs no header of the device's own
+    at::Generator shared = at::globalContext().defaultGenerator(device_of(device_type, device_index));
+    at::Generator own = shared.clone();
+    own.set_current_seed(seed);
+    handle = own.unsafeReleaseGeneratorImpl();
+  });
+  return handle;
+}
+
+void adv_generator_free(void* generator) {
+  if (generator) c10::intrusive_ptr<c10::GeneratorImpl>::reclaim(static_cast<c10::GeneratorImpl*>(generator));
+}
+
+int32_t adv_generator_set_seed(void* handle, uint64_t seed) {
+  return guarded([&] {
+    auto generator = borrow_generator(handle);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_current_seed(seed);
+  });
+}
+
+int32_t adv_generator_seed(void* handle, int32_t renew, uint64_t* seed) {
+  return guarded([&] {
+    auto generator = borrow_generator(handle);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    *seed = renew ? generator.seed() : generator.current_seed();
+  });
+}
+
+int32_t adv_generator_get_state(void* handle, void** state) {
+  return guarded([&] {
+    auto generator = borrow_generator(handle);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    *state = release(generator.get_state());
+  });
+}
+
+int32_t adv_generator_set_state(void* handle, void* state) {
+  return guarded([&] {
+    auto generator = borrow_generator(handle);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(borrow(state));
+  });
+}
+
+int32_t adv_threads(int32_t which, int32_t n) {
+  int32_t now = -1;
+  guarded([&] {
+    if (n > 0) which == 0 ? at::set_num_threads(n) : at::set_num_interop_threads(n);
+    now = which == 0 ? at::get_num_threads() : static_cast<int32_t>(at::get_num_interop_threads());
+  });
+  return now;
+}
+
+int32_t adv_device_count(int32_t device_type) {
+  int32_t count = 0;
+  guarded([&] {
+    auto guard = guard_of(static_cast<c10::DeviceType>(device_type));
+    count = guard ? guard->deviceCount() : 0;
+  });
+  return count;
+}
+
+int32_t adv_synchronize(int32_t device_type, int32_t device_index) {
+  return guarded([&] {
+    auto type = static_cast<c10::DeviceType>(device_type);
+    if (type == c10::DeviceType::CPU) return;
+    auto guard = guard_of(type);
+    TORCH_CHECK(guard, "this libtorch was built without ", c10::DeviceTypeName(type));
+    auto device = device_index < 0 ? guard->getDevice() : device_of(device_type, device_index);
+#if TORCH_AT_LEAST(2, 6)
+    guard->synchronizeDevice(device.index());
+#else
+    at::detail::getCUDAHooks().deviceSynchronize(device.index());
+#endif
+  });
+}
+
+int32_t adv_memory(int32_t device_type, int32_t device_index, int64_t* bytes) {
+  return guarded([&] {
+#ifdef ADV_DEVICE_ALLOCATOR
+    auto type = static_cast<c10::DeviceType>(device_type);
+    auto guard = guard_of(type);
+    TORCH_CHECK(guard, "this libtorch was built without ", c10::DeviceTypeName(type));
+    auto index = device_index < 0 ? guard->getDevice().index() : static_cast<c10::DeviceIndex>(device_index);
+    auto stats = c10::getDeviceAllocator(type)->getDeviceStats(index);
+    bytes[0] = stats.allocated_bytes[0].current;
+    bytes[1] = stats.allocated_bytes[0].peak;
+    bytes[2] = stats.reserved_bytes[0].current;
+#else
+    TORCH_CHECK(false, "memory statistics of a device need PyTorch 2.9 or later, and this is ", TORCH_VERSION);
+#endif
+  });
+}
+
+int32_t adv_empty_cache(int32_t device_type) {
+  return guarded([&] {
+    auto type = static_cast<c10::DeviceType>(device_type);
+    if (type == c10::DeviceType::CPU) return;
+#ifdef ADV_DEVICE_ALLOCATOR
+    TORCH_CHECK(guard_of(type), "this libtorch was built without ", c10::DeviceTypeName(type));
+    c10::getDeviceAllocator(type)->emptyCache();
+#else
+    TORCH_CHECK(false, "emptying a device's cache needs PyTorch 2.9 or later, and this is ", TORCH_VERSION);
+#endif
+  });
+}

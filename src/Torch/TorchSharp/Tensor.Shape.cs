@@ -1,0 +1,143 @@
+using System;
+using System.Collections.Generic;
+using System.Linq;
+using AdvContrast.Torch.Binding;
+
+namespace TorchSharp;
+
+// The same values in another shape; views wherever libtorch gives views.
+public static partial class torch
+{
+    public partial class Tensor
+    {
+        public Tensor alias() => Ops.alias.Call(this);
+        public Tensor t() => Ops.t.Call(this);
+        public Tensor transpose(long dim0, long dim1) => Ops.transpose_int.Call(this, dim0, dim1);
+        public Tensor transpose_(long dim0, long dim1) => Ops.transpose_.InPlace(this, dim0, dim1);
+        public Tensor swapaxes(long dim0, long dim1) => transpose(dim0, dim1);
+        public Tensor swapdims(long dim0, long dim1) => transpose(dim0, dim1);
+
+        public Tensor permute(IEnumerable<long> permutation) => Ops.permute.Call(this, permutation.ToArray());
+        public Tensor permute(params long[] permutation) => Ops.permute.Call(this, permutation);
+
+        public Tensor movedim(long[] source, long[] destination) =>
+            Ops.movedim_int.Call(this, source, destination);
+
+        public Tensor moveaxis(long[] source, long[] destination) => movedim(source, destination);
+        public Tensor view(params long[] shape) => Ops.view.Call(this, shape);
+        public Tensor view_as(Tensor other) => Ops.view.Call(this, other.shape);
+        public Tensor reshape(params long[] shape) => Ops.reshape.Call(this, shape);
+
+        public Tensor unflatten(long dim, Size sizes) => unflatten(dim, sizes.Shape);
+
+        public Tensor unflatten(long dim, params long[] sizes) =>
+            Ops.reshape.Call(this, Unflattened(dim, sizes));
+
+        public Tensor unflatten(string dim, params (string, long)[] sizes) => throw Named();
+
+        public Tensor ravel() => Ops.ravel.Call(this);
+
+        public Tensor expand(long[] sizes, bool isImplicit = false) =>
+            Ops.expand.Call(this, sizes, isImplicit);
+
+        public Tensor expand(ReadOnlySpan<long> sizes, bool isImplicit = false) =>
+            Ops.expand.Call(this, sizes, isImplicit);
+
+        public Tensor expand(Size sizes, bool isImplicit = false) => Ops.expand.Call(this, sizes, isImplicit);
+        public Tensor expand(params long[] sizes) => Ops.expand.Call(this, sizes);
+
+        public Tensor expand_as(Tensor other) => Ops.expand.Call(this, other.shape);
+        public Tensor broadcast_to(params long[] shape) => Ops.roadcast_to.CallBool(this, shape);
+        public Tensor repeat(params long[] sizes) => Ops.repeat.Call(this, sizes);
+        public Tensor tile(long[] reps) => Ops.tile.Call(this, reps);
+
+        public Tensor repeat_interleave(long repeats, long? dim = null, long? output_size = null) =>
+            Ops.repeat_interleave_self_int.Call(this, repeats, dim, output_size);
+
+        public Tensor repeat_interleave(Tensor repeats, long? dim = null, long? output_size = null) =>
+            Ops.repeat_interleave_self_Tensor.Call(this, repeats, dim, output_size);
+
+        public Tensor unsqueeze(long dim) => Ops.unsqueeze.Call(this, dim);
+        public Tensor unsqueeze_(long dim) => Ops.unsqueeze_.InPlace(this, dim);
+
+        public Tensor squeeze(long? dim = null) =>
+            dim is null ? Ops.squeeze.Call(this) : Ops.squeeze_dim.Call(this, dim);
+
+        public Tensor squeeze_(long? dim = null) =>
+            dim is null ? Ops.squeeze_.InPlace(this) : Ops.squeeze__dim.InPlace(this, dim);
+
+        public Tensor atleast_1d() => Ops.atleast_1d.Call(this);
+        public Tensor atleast_2d() => Ops.atleast_2d.Call(this);
+        public Tensor atleast_3d() => Ops.atleast_3d.Call(this);
+        public Tensor select(long dim, long index) => Ops.select_int.Call(this, dim, index);
+
+        public Tensor slice(long dim, long start, long finish, long step) =>
+            Ops.slice_Tensor.Call(this, dim, start, finish, step);
+
+        public Tensor narrow(long dim, long start, long length) => Ops.narrow.Call(this, dim, start, length);
+
+        public Tensor unfold(long dimension, long size, long step) =>
+            Ops.unfold.Call(this, dimension, size, step);
+
+        public Tensor as_strided(long[] size, long[] strides, long storageOffset = 0) =>
+            Ops.as_strided.Call(this, size, strides, storageOffset);
+
+        public Tensor[] chunk(long chunks, long dim = 0) => Ops.chunk.CallMany(this, chunks, dim);
+
+        public Tensor[] split(long size, int dim = 0) => Ops.split_Tensor.CallMany(this, size, dim);
+        public Tensor[] split(long[] sizes, long dim = 0) => Ops.split_with_sizes.CallMany(this, sizes, dim);
+
+        public Tensor[] split(ReadOnlySpan<long> sizes, long dim = 0) =>
+            Ops.split_with_sizes.CallMany(this, sizes, dim);
+
+        public Tensor[] split(params long[] sizes) => Ops.split_with_sizes.CallMany(this, sizes);
+
+        public Tensor[] tensor_split(long size, long dim = 0) =>
+            Ops.tensor_split_sections.CallMany(this, size, dim);
+
+        public Tensor[] tensor_split(long[] sizes, long dim = 0) =>
+            Ops.tensor_split_indices.CallMany(this, sizes, dim);
+
+        public Tensor[] tensor_split(Tensor indices, long dim = 0) =>
+            Ops.tensor_split_tensor_indices_or_sections.CallMany(this, indices, dim);
+
+        public Tensor[] unbind(long dimension = 0) => Ops.unbind_int.CallMany(this, dimension);
+
+        public Tensor diagonal(long offset = 0, long dim1 = 0, long dim2 = 1) =>
+            Ops.diagonal.Call(this, offset, dim1, dim2);
+
+        public Tensor diag(long diagonal = 0) => Ops.diag.Call(this, diagonal);
+
+        public Tensor diag_embed(long offset = 0, long dim1 = -2, long dim2 = -1) =>
+            Ops.diag_embed.Call(this, offset, dim1, dim2);
+
+        public Tensor triu(long diagonal = 0) => Ops.triu.Call(this, diagonal);
+        public Tensor triu_(long diagonal = 0) => Ops.triu_.InPlace(this, diagonal);
+        public Tensor tril(long diagonal = 0) => Ops.tril.Call(this, diagonal);
+        public Tensor tril_(long diagonal = 0) => Ops.tril_.InPlace(this, diagonal);
+        public Tensor flip(params long[] dims) => Ops.flip.Call(this, dims);
+        public Tensor fliplr() => Ops.fliplr.Call(this);
+        public Tensor flipud() => Ops.flipud.Call(this);
+
+        public Tensor roll(long shifts, long? dims = null) => Ops.roll.Call(this, shifts, dims);
+        public Tensor roll(long[] shifts) => Ops.roll.Call(this, shifts);
+        public Tensor roll(long[] shifts, long[] dims) => Ops.roll.Call(this, shifts, dims);
+
+        public Tensor roll(ReadOnlySpan<long> shifts, ReadOnlySpan<long> dims = default) =>
+            Ops.roll.Call(this, shifts, dims);
+
+        public Tensor roll((long, long, long) shifts, (long, long, long) dims) =>
+            Ops.roll.Call(this, Longs(shifts), Longs(dims));
+
+        public Tensor roll((long, long) shifts, (long, long) dims) =>
+            Ops.roll.Call(this, Longs(shifts), Longs(dims));
+
+        public Tensor rot90(long k = 1, (long, long)? dims = null) =>
+            Ops.rot90.Call(this, k, dims is { } plane ? Longs(plane) : Arg.Default);
+
+        public Tensor view_as_real() => Ops.view_as_real.Call(this);
+        public Tensor view_as_complex() => Ops.view_as_complex.Call(this);
+        public Tensor resolve_conj() => Ops.resolve_conj.Call(this);
+        public Tensor resolve_neg() => Ops.resolve_neg.Call(this);
+    }
+}
