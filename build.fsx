@@ -181,8 +181,10 @@ let setup () =
 // --- targets
 
 let program folder name = $"{folder}/bin/Release/net10.0/{name}.dll"
+
+/// `dotnet build`, but silent where it succeeds.
 let make what arguments =
-    run "dotnet" (words "build -c Release -v quiet --nologo -clp:NoSummary" @ [ what ] @ arguments)
+    run "dotnet" (words "msbuild -restore -v:quiet -nologo -p:Configuration=Release" @ [ what ] @ arguments)
 
 let build arguments =
     setup ()
@@ -205,7 +207,7 @@ let demo arguments =
 
     if not (File.Exists stamp && File.ReadAllText stamp = state ()) then
         say "build: src/Cli"
-        make "src/Cli" []
+        make "src/Cli/AdvContrast.Cli.fsproj" []
         File.WriteAllText(stamp, state ())
 
     exit (exitCode "dotnet" ([ "exec"; made; "demo" ] @ arguments))
@@ -244,7 +246,7 @@ let test arguments =
 
 let bench arguments =
     setup ()
-    make "bench" []
+    make "bench/AdvContrast.Bench.csproj" []
     run "dotnet" ([ "exec"; program "bench" "AdvContrast.Bench" ] @ arguments)
 
 let format arguments =
