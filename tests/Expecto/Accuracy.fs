@@ -4,7 +4,7 @@ namespace Expecto
 type Accuracy<'abs, 'rel> = { absolute: 'abs; relative: 'rel }
 
 /// Accuracies by name.
-[<RequireQualifiedAccess>]
+[<RequireQualifiedAccess; CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module Accuracy =
 
     let private float64 absolute relative : Accuracy<float, float> = {
@@ -30,7 +30,7 @@ module Accuracy =
     let veryHighf () = float32 1e-7f 1e-5f
 
 /// The same for single precision.
-[<RequireQualifiedAccess>]
+[<RequireQualifiedAccess; CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module Accuracy32 =
     let low () : Accuracy<float32, float32> = { absolute = 1e-4f; relative = 1e-2f }
     let medium () = Accuracy.mediumf ()
