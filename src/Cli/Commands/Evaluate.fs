@@ -1,0 +1,113 @@
+namespace AdvContrast.Cli.Commands
+
+open AdvContrast.Cli
+open AdvContrast.Core
+open Argu
+open FsToolkit.ErrorHandling
+open TorchSharp
+
+[<RequireQualifiedAccess>]
+module Evaluate =
+
+    let private probe (name: string) seed =
+        match name.ToLowerInvariant() with
+        | "quick" -> Ok { LinearProbe.quick with Seed = seed }
+        | "published" -> Ok { LinearProbe.published with Seed = seed }
+        | _ -> Error(Error.UnknownName("probe", name, [ "quick"; "published" ]))
+
+    /// Fits a linear layer, then measures clean accuracy and accuracy under attacks, with a bar for each.
+    let measure title probe attacks seed threat encoder (train: Dataset) (test: Dataset) =
+        let whole = float test.Count
+        let bars =
+            (title + ", linear layer", 1.0)
+            :: [ for name, _ in attacks -> sprintf "%s, %s" title name, whole ]
+
+        Terminal.withProgress bars (fun show ->
+            show (title + ", linear layer") 0.0 ""
+            use head = Workbench.probe probe encoder train
+            show (title + ", linear layer") 1.0 ""
+            let report name finished = show (sprintf "%s, %s" title name) (float finished) ""
+            Workbench.evaluate attacks seed threat report encoder head test)
+
+    let private images limit (dataset: Dataset) =
+        match limit with
+        | Some n when int64 n < dataset.Count ->
+            use all = dataset
+            Dataset.subset (Array.init n int64) all
+        | _ -> dataset
+
+    let run (arguments: ParseResults<EvaluateArguments>) : Result<unit, Error list> =
+        Terminal.interruptible (fun () ->
+            result {
+                let json = arguments.TryGetResult EvaluateArguments.Json
+                let seed = arguments.GetResult(EvaluateArguments.Seed, 1UL)
+                let names = arguments.GetResults EvaluateArguments.Attack
+                let names = if names.IsEmpty then [ "fgsm"; "pgd-20" ] else names
+                let seconds = Terminal.clock ()
+                do! Json.check json
+                let! probe = probe (arguments.GetResult(EvaluateArguments.Probe, "quick")) seed
+                let! attacks =
+                    names
+                    |> List.traverseResultM (fun name ->
+                        Robustness.attack name |> Result.map (fun a -> name, a))
+                let! given =
+                    arguments.TryGetResult EvaluateArguments.Threat |> Option.traverseResult Threat.parse
+
+                do!
+                    match arguments.TryGetResult EvaluateArguments.Images with
+                    | Some n when n < 1 ->
+                        Error(Error.BadOption("--images", sprintf "%d is not 1 or more." n))
+                    | _ -> Ok()
+
+                let! encoder, warning = Encoder.load (arguments.GetResult EvaluateArguments.From)
+                use encoder = encoder
+                warning |> Option.iter Terminal.line
+                let c = encoder.Configuration
+                let! ofRun = c.Threat |> Option.traverseResult Threat.parse
+
+                let threat =
+                    given
+                    |> Option.orElse ofRun
+                    |> Option.defaultWith (fun () -> Threat.create Linf (8.0 / 255.0))
+
+                arguments.TryGetResult EvaluateArguments.Threads |> Option.iter torch.set_num_threads
+                let name = arguments.GetResult(EvaluateArguments.Dataset, c.Dataset)
+                let folder = arguments.TryGetResult EvaluateArguments.Data |> Option.orElse c.Data
+                let! train = Catalogue.load name folder true
+                use train = train
+                let! test = Catalogue.load name folder false
+                use test = images (arguments.TryGetResult EvaluateArguments.Images) test
+                let figures = measure c.Method probe attacks seed threat encoder train test
+
+                Terminal.table [
+                    c.Method
+                    sprintf "accuracy, %d images of %s" test.Count test.Name
+                    "notes"
+                ] [
+                    for f in figures do
+                        let name =
+                            if f.Name = "clean" then f.Name else sprintf "%s, %s" f.Name (Threat.text threat)
+                        [ name; Terminal.percent f.Fraction; String.concat ", " f.Flags ]
+                ]
+
+                do!
+                    Json.write json {|
+                        run = arguments.GetResult EvaluateArguments.From
+                        ``method`` = c.Method
+                        dataset = test.Name
+                        images = test.Count
+                        threat = Threat.text threat
+                        seed = seed
+                        accuracies = [
+                            for f in figures ->
+                                {|
+                                    name = f.Name
+                                    accuracy = f.Fraction
+                                    correct = f.Correct
+                                    flags = f.Flags
+                                |}
+                        ]
+                        seconds = seconds ()
+                    |}
+            }
+            |> Result.mapError List.singleton)

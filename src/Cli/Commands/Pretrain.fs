@@ -1,0 +1,106 @@
+namespace AdvContrast.Cli.Commands
+
+open System.IO
+open AdvContrast.Cli
+open AdvContrast.Core
+open Argu
+open FsToolkit.ErrorHandling
+
+[<RequireQualifiedAccess>]
+module Pretrain =
+
+    // The configuration named by --config, or the defaults, with the options given laid over it.
+    let private configuration (arguments: ParseResults<PretrainArguments>) = result {
+        let! start =
+            match arguments.TryGetResult PretrainArguments.Config with
+            | Some path -> Manifest.configuration path
+            | None -> Ok Configuration.defaults
+
+        let orElse usual given = Option.defaultValue usual given
+        let option given usual = Option.orElse usual given
+
+        return {
+            Method = arguments.TryGetResult PretrainArguments.Method |> orElse start.Method
+            Dataset = arguments.TryGetResult PretrainArguments.Dataset |> orElse start.Dataset
+            Data = start.Data |> option (arguments.TryGetResult PretrainArguments.Data)
+            Images = start.Images |> option (arguments.TryGetResult PretrainArguments.Images)
+            Network = start.Network |> option (arguments.TryGetResult PretrainArguments.Network)
+            Width = start.Width |> option (arguments.TryGetResult PretrainArguments.Width)
+            Epochs = start.Epochs |> option (arguments.TryGetResult PretrainArguments.Epochs)
+            Batch = start.Batch |> option (arguments.TryGetResult PretrainArguments.Batch)
+            Optimizer = start.Optimizer |> option (arguments.TryGetResult PretrainArguments.Optimizer)
+            LearningRate =
+                start.LearningRate |> option (arguments.TryGetResult PretrainArguments.Learning_Rate)
+            Threat = start.Threat |> option (arguments.TryGetResult PretrainArguments.Threat)
+            Seed = arguments.TryGetResult PretrainArguments.Seed |> orElse start.Seed
+            Device = arguments.TryGetResult PretrainArguments.Device |> orElse start.Device
+            Precision = arguments.TryGetResult PretrainArguments.Precision |> orElse start.Precision
+            Threads = start.Threads |> option (arguments.TryGetResult PretrainArguments.Threads)
+        }
+    }
+
+    /// Trains with a bar: name is the bar's, train is handed what to call after every step.
+    let withBar name (train: (Event -> unit) -> 'a) =
+        Terminal.withProgress [ name, 1.0 ] (fun show ->
+            train (fun event ->
+                // A stop is the run's own business: it ends with a checkpoint.
+                if not Terminal.stop.IsCancellationRequested then
+                    show
+                        name
+                        (float event.At.Step / float event.At.Steps)
+                        (sprintf
+                            "epoch %d of %d, loss %.3f"
+                            (min event.At.Epochs (event.At.Epoch + 1))
+                            event.At.Epochs
+                            event.Loss)))
+
+    let run (arguments: ParseResults<PretrainArguments>) : Result<unit, Error list> = result {
+        let one result = Result.mapError List.singleton result
+        let json = arguments.TryGetResult PretrainArguments.Json
+        do! one (Json.check json)
+        let seconds = Terminal.clock ()
+        let mutable last = None
+
+        let watched watch event =
+            last <- Some event
+            watch event
+
+        let! folder, encoder =
+            match arguments.TryGetResult PretrainArguments.Resume with
+            | Some folder ->
+                withBar folder (fun watch -> Workbench.resume folder (watched watch) Terminal.stop)
+                |> Result.map (fun encoder -> folder, encoder)
+            | None -> result {
+                let! c = one (configuration arguments)
+                let usual = Path.Combine("runs", sprintf "%s-%s" c.Method c.Dataset)
+                let folder = arguments.TryGetResult PretrainArguments.Out |> Option.defaultValue usual
+                let train watch = Workbench.pretrain (Some folder) (watched watch) Terminal.stop c
+                let! encoder = withBar c.Method train
+                return folder, encoder
+              }
+
+        use _ = encoder
+        let loss = last |> Option.map _.Loss |> Option.defaultValue nan
+        let steps = last |> Option.map _.At.Step |> Option.defaultValue 0L
+        Terminal.line (
+            sprintf
+                "%s: %d steps in %.0f s, last loss %.4f"
+                encoder.Configuration.Method
+                steps
+                (seconds ())
+                loss
+        )
+        Terminal.line (sprintf "The run is in %s; next: advcontrast evaluate --from %s" folder folder)
+
+        do!
+            one (
+                Json.write json {|
+                    method = encoder.Configuration.Method
+                    folder = folder
+                    steps = steps
+                    loss = loss
+                    seconds = seconds ()
+                    configuration = encoder.Configuration
+                |}
+            )
+    }

@@ -1,0 +1,79 @@
+namespace AdvContrast.Cli
+
+open System
+open System.Diagnostics
+open System.Threading
+open AdvContrast.Core
+open Spectre.Console
+
+/// What the commands share of the terminal: progress bars with the time left, tables, and stopping on request.
+[<RequireQualifiedAccess>]
+module Terminal =
+
+    /// Cancelled by Ctrl-C or SIGTERM; a second Ctrl-C ends the program at once.
+    let stop =
+        let source = new CancellationTokenSource()
+
+        Console.CancelKeyPress.Add(fun e ->
+            if not source.IsCancellationRequested then
+                e.Cancel <- true
+                source.Cancel())
+
+        AppDomain.CurrentDomain.ProcessExit.Add(fun _ -> source.Cancel())
+        source.Token
+
+    let private columns: ProgressColumn[] = [|
+        TaskDescriptionColumn(Alignment = Justify.Left)
+        ProgressBarColumn()
+        PercentageColumn()
+        RemainingTimeColumn()
+    |]
+
+    /// Runs the work with a bar for each named task, its whole given as a number; the work is handed a function
+    /// that sets a task's part done and its text.
+    let withProgress (tasks: (string * float) list) (work: (string -> float -> string -> unit) -> 'a) : 'a =
+        let progress = AnsiConsole.Progress().AutoClear(true).Columns columns
+
+        progress.Start(fun context ->
+            let bars =
+                tasks
+                |> List.map (fun (name, whole) ->
+                    name, context.AddTask(Markup.Escape name, maxValue = whole))
+                |> Map.ofList
+
+            work (fun name part text ->
+                if stop.IsCancellationRequested then raise (OperationCanceledException())
+
+                bars[name].Value <- part
+                bars[name].Description <- Markup.Escape(sprintf "%s  %s" name text)))
+
+    /// A table with a heading row.
+    let table (headings: string list) (rows: string list list) =
+        let table = Table().Border(TableBorder.Rounded)
+
+        headings
+        |> List.iteri (fun i heading ->
+            let column = TableColumn(Markup.Escape heading)
+            table.AddColumn(if i = 0 then column else column.RightAligned()) |> ignore)
+
+        for row in rows do
+            table.AddRow(row |> List.map Markup.Escape |> Array.ofList) |> ignore
+
+        AnsiConsole.Write table
+
+    let line (text: string) = Console.Out.WriteLine text
+
+    /// A share as a percentage with one digit.
+    let percent (fraction: float) = sprintf "%.1f %%" (100.0 * fraction)
+
+    /// Turns a stop in the middle of work into its error.
+    let interruptible (work: unit -> Result<'a, Error list>) =
+        try
+            work ()
+        with :? OperationCanceledException ->
+            Error [ Error.Interrupted ]
+
+    /// Seconds since a first call of it.
+    let clock () =
+        let watch = Stopwatch.StartNew()
+        fun () -> watch.Elapsed.TotalSeconds

@@ -1,0 +1,76 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// Where a gradient attack begins.
+type Start =
+    /// The image itself.
+    | AtInput
+    /// Uniform in the ball; clipped says whether the first gradient is taken inside the pixel box.
+    | Uniform of clipped: bool
+    /// On the sphere of the threat's radius.
+    | Sphere
+    /// The image plus normal noise of this standard deviation, in pixel units.
+    | Gaussian of float
+
+/// Which of the visited points is the result: the last, or for each sample the one of the highest objective.
+type Keep =
+    | Last
+    | Best
+
+/// What is raised: images to one value a sample [n], or 0-dim where the samples act together.
+type Objective = Tensor -> Tensor
+
+/// What a step rule may look at; everything is per sample, as [n] or [n; c; h; w].
+[<NoEquality; NoComparison>]
+type Iterate = {
+    /// Steps made so far.
+    Index: int
+    Origin: Tensor
+    X: Tensor
+    Previous: Tensor
+    /// The objective at X and its gradient there.
+    Value: Tensor
+    Gradient: Tensor
+    BestX: Tensor
+    BestValue: Tensor
+    BestGradient: Tensor
+    /// What the rule itself carries on, one row a sample.
+    Memory: Tree
+}
+
+/// A gradient attack as a value: start, next iterate, steps, restarts, what to keep. The template projects.
+[<NoEquality; NoComparison>]
+type Ascent = {
+    Text: string
+    Start: Start
+    Steps: int
+    Restarts: int
+    Keep: Keep
+    /// The next point before projection, and the rule's memory after it.
+    Next: Threat -> Iterate -> Tensor * Tree
+}
+
+[<RequireQualifiedAccess>]
+module Ascent =
+
+    // One step of `fraction` radii along the steepest direction of the norm.
+    let private climb fraction threat iterate =
+        iterate.X + Ball.steepest threat.Norm iterate.Gradient * (fraction * threat.Radius), iterate.Memory
+
+    /// Projected gradient ascent (Madry et al. 2018). step: in radii, so that a recipe fits every threat (the
+    /// usual 2/255 at radius 8/255 is 0.25); from a uniform start, last iterate.
+    let pgd step steps =
+        Shape.nonNegative (nameof step) step
+
+        {
+            Text = sprintf "PGD-%d, step %g radii" steps step
+            Start = Uniform true
+            Steps = steps
+            Restarts = 1
+            Keep = Last
+            Next = climb step
+        }
+
+    /// The fast gradient method (Goodfellow et al. 2015): one step of a whole radius from the image itself.
+    let fgsm = { pgd 1.0 1 with Text = "FGSM"; Start = AtInput }

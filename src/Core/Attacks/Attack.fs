@@ -1,0 +1,225 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// Anything that maps images [n; c; h; w] in [0, 1] to logits [n; k].
+type Classifier = Tensor -> Tensor
+
+/// The images under attack.
+[<NoEquality; NoComparison>]
+type Victims = {
+    /// One id a sample: what it draws depends on its id alone.
+    Ids: int64[]
+    /// [n; c; h; w] in [0, 1], float32.
+    Images: Tensor
+    /// int64 [n].
+    Labels: Tensor
+    /// Labels to reach, int64 [n]; None for an untargeted attack.
+    Targets: Tensor option
+}
+
+/// What an attack did, sample by sample. The tensors belong to the caller's scope.
+[<NoEquality; NoComparison>]
+type Harm = {
+    /// The adversarial image where the attack succeeded, else the one of the highest loss: [n; c; h; w].
+    Images: Tensor
+    /// Whether the stored image is misclassified, computed on that very image: bool [n].
+    Success: Tensor
+    /// How far the stored image is from the original, in each norm: [n].
+    Distance: Map<Norm, Tensor>
+    /// Points looked at before the first success, counting from 0 for the clean image; -1 for none: int64 [n].
+    FirstSuccess: Tensor
+    /// Forward passes that each sample took part in, and those of them with a gradient: int64 [n].
+    Forwards: Tensor
+    Gradients: Tensor
+    /// What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>.
+    Flags: Set<string>
+}
+
+/// An attack on a classifier.
+type Attack = Named<Draw -> Threat -> Classifier -> Victims -> Harm>
+
+[<RequireQualifiedAccess>]
+module Attack =
+
+    let private norms = [ Linf; L2; L1 ]
+
+    /// The tensors of a result.
+    let tensors harm = seq {
+        harm.Images
+        harm.Success
+        yield! Map.values harm.Distance
+        harm.FirstSuccess
+        harm.Forwards
+        harm.Gradients
+    }
+
+    // Whether each row's verdict is what the attack wants: another label than the true one, or the target.
+    let private succeeded (logits: Tensor) (labels: Tensor) (targets: Tensor option) =
+        Scope.tensor (fun () ->
+            let guess = logits.argmax 1L
+
+            match targets with
+            | None -> guess.ne labels
+            | Some target -> guess.eq target)
+
+    // Cross-entropy is raised away from the label, or lowered towards the target.
+    let private loss logits labels targets =
+        match targets with
+        | None -> CrossEntropy.perSample logits labels
+        | Some target -> (CrossEntropy.perSample logits target).neg()
+
+    /// Distances and success of stored images, recomputed from the images themselves.
+    let judge (classifier: Classifier) (victims: Victims) (images: Tensor) =
+        use _ = torch.no_grad ()
+        let logits = classifier images
+        let success = succeeded logits victims.Labels victims.Targets
+        let distances =
+            norms |> List.map (fun norm -> norm, Ball.distance norm victims.Images images) |> Map.ofList
+        logits.Dispose()
+        success, distances
+
+    /// A gradient attack on cross-entropy as an evaluation (Carlini et al. 2019): every visited point is tested,
+    /// the clean image and the start among them; solved samples leave the batch; restarts go on with survivors
+    /// alone. What a sample meets depends on its id alone, never on its batch.
+    let ofAscent (ascent: Ascent) : Attack =
+        Named.create ascent.Text (fun draw threat classifier victims ->
+            let n = victims.Ids.Length
+            let device = victims.Images.device
+            let forwards, gradients, firstSuccess =
+                Array.zeroCreate n, Array.zeroCreate n, Array.create n -1L
+            let bestValue = Array.create n -infinity
+            let flags = System.Collections.Generic.HashSet<string>()
+            let index (rows: int64[]) = torch.tensor(rows).``to`` device
+            let pick (rows: int64[]) (all: Tensor) =
+                Scope.tensor (fun () -> all.index_select (0L, index rows))
+
+            Scope.keeping tensors (fun () ->
+                let stored = victims.Images.detach().clone()
+
+                let store (rows: int64[]) (places: int64[]) (x: Tensor) =
+                    if rows.Length > 0 then
+                        Scope.value (fun () -> stored.index_copy_ (0L, index rows, pick places x) |> ignore)
+
+                // Looks at one point a row; says what the objective was there and which places are solved.
+                let look point wantGradient (rows: int64[]) (x: Tensor) =
+                    use scope = torch.NewDisposeScope()
+                    let labels = pick rows victims.Labels
+                    let targets = victims.Targets |> Option.map (pick rows)
+                    let mutable solved = [||]
+
+                    let value, gradient =
+                        x
+                        |> GradientAttack.look wantGradient (fun x ->
+                            let logits = classifier x
+                            solved <-
+                                Scope.value (fun () ->
+                                    (succeeded logits labels targets).cpu().data<bool>().ToArray())
+                            loss logits labels targets)
+
+                    if not (value.isfinite().all().item<bool>()) then flags.Add "not finite" |> ignore
+
+                    for g in Option.toList gradient do
+                        if (Ball.length Linf g).eq(0.0.ToScalar()).any().item<bool>() then
+                            flags.Add "zero gradient" |> ignore
+
+                    rows
+                    |> Array.iteri (fun place row ->
+                        let row = int row
+                        forwards[row] <- forwards[row] + 1L
+                        gradients[row] <- gradients[row] + (if wantGradient then 1L else 0L)
+
+                        if solved[place] then firstSuccess[row] <- point)
+
+                    let won = Array.indexed rows |> Array.filter (fun (place, _) -> solved[place])
+                    store (Array.map snd won) (Array.map (fst >> int64) won) x
+                    let left = [|
+                        for place in 0 .. rows.Length - 1 do
+                            if not solved[place] then int64 place
+                    |]
+                    let keep (t: Tensor) = scope.MoveToOuter<Tensor> t
+                    keep value, Option.map keep gradient, left
+
+                let keepBest (rows: int64[]) (iterate: Iterate) =
+                    let values =
+                        Scope.value (fun () ->
+                            iterate.BestValue.``to``(torch.float64).cpu().data<float>().ToArray())
+
+                    let better = [|
+                        for place in 0 .. rows.Length - 1 do
+                            if values[place] > bestValue[int rows[place]] then
+                                bestValue[int rows[place]] <- values[place]
+                                place
+                    |]
+
+                    store
+                        (better |> Array.map (fun place -> rows[place]))
+                        (Array.map int64 better)
+                        iterate.BestX
+
+                let restart survivors number =
+                    Scope.value (fun () ->
+                        let mutable rows: int64[] = survivors
+                        let origin = pick rows victims.Images
+                        let ids = { draw with Ids = rows |> Array.map (fun row -> draw.Ids[int row]) }
+                        let x =
+                            GradientAttack.start
+                                threat
+                                ascent
+                                (Draw.sub (sprintf "restart %d" number) ids)
+                                origin
+
+                        // Drops solved rows from a state.
+                        let narrow (left: int64[]) iterate =
+                            if left.Length = rows.Length then
+                                iterate
+                            else
+                                rows <- left |> Array.map (fun place -> rows[int place])
+                                GradientAttack.select (index left) iterate
+
+                        let rec climb iterate =
+                            if rows.Length > 0 && iterate.Index < ascent.Steps then
+                                iterate
+                                |> GradientAttack.step (fun now ->
+                                    let x, memory = GradientAttack.next threat ascent now
+                                    let more = now.Index + 1 < ascent.Steps
+                                    let value, gradient, left = look (int64 now.Index + 2L) more rows x
+                                    let gradient = Option.defaultValue now.Gradient gradient
+                                    GradientAttack.advance now x memory (value, gradient) |> narrow left)
+                                |> climb
+                            else
+                                iterate
+
+                        if rows.Length > 0 then
+                            let value, gradient, left = look 1L (ascent.Steps > 0) rows x
+                            let gradient = gradient |> Option.defaultWith (fun () -> torch.zeros_like x)
+                            let ended =
+                                GradientAttack.first origin x (value, gradient) |> narrow left |> climb
+                            keepBest rows ended
+
+                        rows)
+
+                let clean =
+                    Scope.value (fun () ->
+                        let _, _, left = look 0L false (Array.init n int64) victims.Images
+                        left)
+
+                List.fold restart clean [ 0 .. ascent.Restarts - 1 ] |> ignore
+                let success, distances = judge classifier victims stored
+                let counts (values: int64[]) = torch.tensor(values).``to`` device
+
+                {
+                    Images = stored
+                    Success = success
+                    Distance = distances
+                    FirstSuccess = counts firstSuccess
+                    Forwards = counts forwards
+                    Gradients = counts gradients
+                    Flags = Set.ofSeq flags
+                }))
+
+    /// FGSM (Goodfellow et al. 2015): one whole step from the image.
+    let fgsm = ofAscent Ascent.fgsm
+
+    /// PGD on cross-entropy (Madry et al. 2018). step: in radii.
+    let pgd step steps = ofAscent (Ascent.pgd step steps)

@@ -1,0 +1,158 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// The one template behind every gradient attack, in training and in evaluation. It takes gradients with
+/// respect to images alone; the parameters' gradients are neither computed nor touched.
+[<RequireQualifiedAccess>]
+module GradientAttack =
+
+    /// The first point for each image, as the ascent's start says.
+    let start threat (ascent: Ascent) draw (origin: Tensor) =
+        Scope.tensor (fun () ->
+            let noise (make: int64 list -> Draw -> Tensor) =
+                (make (List.ofArray origin.shape[1..]) draw).``to``(origin.device).``to``(origin.dtype)
+
+            match ascent.Start with
+            | AtInput -> origin.alias ()
+            | Uniform clipped ->
+                let x = Ball.randomStart threat draw origin
+                if clipped then Ball.project threat origin x else x
+            | Sphere ->
+                let direction = noise Draw.normal
+                let length = (Ball.length threat.Norm direction).clamp_min(1e-12.ToScalar())
+
+                origin + direction * Shape.perSample direction (threat.Radius / length)
+                |> Ball.project threat origin
+            | Gaussian deviation -> origin + noise Draw.normal * deviation |> Ball.project threat origin)
+
+    /// The objective at x and, where asked for, its gradient there. A value without dimension counts for every
+    /// sample: they rise together.
+    let look wantGradient (objective: Objective) (x: Tensor) : Tensor * Tensor option =
+        use scope = torch.NewDisposeScope()
+
+        if wantGradient then
+            use _ = torch.enable_grad ()
+            let leaf = x.detach().requires_grad_ true
+            let value = objective leaf
+            let gradient = (torch.autograd.grad (ResizeArray [ value.sum () ], ResizeArray [ leaf ]))[0]
+            let value = value.detach().expand [| x.shape[0] |]
+            scope.MoveToOuter<Tensor> value, Some(scope.MoveToOuter<Tensor> gradient)
+        else
+            use _ = torch.no_grad ()
+            scope.MoveToOuter<Tensor>((objective x).expand [| x.shape[0] |]), None
+
+    /// The tensors of an iterate.
+    let tensors iterate = seq {
+        iterate.Origin
+        iterate.X
+        iterate.Previous
+        iterate.Value
+        iterate.Gradient
+        iterate.BestX
+        iterate.BestValue
+        iterate.BestGradient
+        yield! Tree.tensors iterate.Memory
+    }
+
+    /// The state of an attack that has looked at its first point.
+    let first (origin: Tensor) x (value, gradient) = {
+        Index = 0
+        Origin = origin
+        X = x
+        Previous = x
+        Value = value
+        Gradient = gradient
+        BestX = x
+        BestValue = value
+        BestGradient = gradient
+        Memory = Map.empty
+    }
+
+    /// The next point, projected about the original, with the rule's memory after it.
+    let next threat (ascent: Ascent) iterate =
+        let x, memory = ascent.Next threat iterate
+        Ball.project threat iterate.Origin x, memory
+
+    /// The state after looking at the next point; for each sample the better of the two stays best.
+    let advance iterate x memory (value: Tensor, gradient: Tensor) =
+        let better = value.gt iterate.BestValue
+        let pick (now: Tensor) (before: Tensor) = torch.where (Shape.perSample now better, now, before)
+
+        {
+            iterate with
+                Index = iterate.Index + 1
+                X = x
+                Previous = iterate.X
+                Value = value
+                Gradient = gradient
+                BestX = pick x iterate.BestX
+                BestValue = torch.where (better, value, iterate.BestValue)
+                BestGradient = pick gradient iterate.BestGradient
+                Memory = memory
+        }
+
+    /// Some of the samples, by row.
+    let select (rows: Tensor) iterate =
+        let take (x: Tensor) = x.index_select (0L, rows)
+
+        {
+            iterate with
+                Origin = take iterate.Origin
+                X = take iterate.X
+                Previous = take iterate.Previous
+                Value = take iterate.Value
+                Gradient = take iterate.Gradient
+                BestX = take iterate.BestX
+                BestValue = take iterate.BestValue
+                BestGradient = take iterate.BestGradient
+                Memory =
+                    iterate.Memory
+                    |> Map.map (fun _ leaf ->
+                        match leaf with
+                        | Value x -> Value(take x)
+                        | other -> other)
+        }
+
+    // Replaces a state by a later one and frees what only the earlier one held.
+    let internal step (change: Iterate -> Iterate) iterate =
+        let later = Scope.keeping tensors (fun () -> change iterate)
+        tensors iterate |> Scope.release (tensors later)
+        later
+
+    /// Raises an objective over images jointly, for training: one run, no early stop, every step made.
+    /// origin: [n; c; h; w] within the box. Result: new images, the same shape and dtype, no gradient attached.
+    let ascend draw threat (ascent: Ascent) (objective: Objective) (origin: Tensor) =
+        Scope.tensor (fun () ->
+            let origin = origin.detach ()
+            let x = start threat ascent draw origin
+
+            let climbed =
+                let rec climb iterate =
+                    if iterate.Index = ascent.Steps - 1 then
+                        iterate
+                    else
+                        iterate
+                        |> step (fun now ->
+                            let x, memory = next threat ascent now
+                            let value, gradient = look true objective x
+                            advance now x memory (value, Option.get gradient))
+                        |> climb
+
+                if ascent.Steps = 0 then
+                    None
+                else
+                    let value, gradient = look true objective x
+                    Some(climb (first origin x (value, Option.get gradient)))
+
+            match climbed with
+            | None -> x
+            | Some iterate ->
+                let last, _ = next threat ascent iterate
+
+                match ascent.Keep with
+                | Last -> last
+                | Best ->
+                    let value, _ = look false objective last
+                    let better = Shape.perSample last (value.gt iterate.BestValue)
+                    torch.where (better, last, iterate.BestX))

@@ -1,0 +1,99 @@
+namespace AdvContrast.Core
+
+open System.Globalization
+open TorchSharp
+
+/// How often a classifier is right, untouched and under attack.
+type Accuracy = {
+    /// <c>"clean"</c>, or the attack's name.
+    Name: string
+    Correct: int
+    Total: int
+    /// What a reader must know of the attack: <c>"zero gradient"</c>.
+    Flags: Set<string>
+} with
+
+    /// The share that is right, 0 to 1.
+    member a.Fraction = float a.Correct / float a.Total
+
+[<RequireQualifiedAccess>]
+module Robustness =
+
+    /// Attacks by the names that the command line takes: <c>"fgsm"</c>, <c>"pgd-20"</c> with steps of a quarter
+    /// radius (the field's 2/255 at 8/255), <c>"pgd-20:0.125"</c> with steps of so many radii.
+    let attack (name: string) : Result<Attack, Error> =
+        let bad =
+            Error(
+                Error.BadOption(
+                    "--attack",
+                    sprintf "'%s' is not PGD; write for instance pgd-20 or pgd-20:0.125." name
+                )
+            )
+
+        let pgd (steps: string) (step: string) =
+            match System.Int32.TryParse steps, System.Double.TryParse(step, CultureInfo.InvariantCulture) with
+            | (true, steps), (true, step) when steps >= 1 && step > 0.0 -> Ok(Attack.pgd step steps)
+            | _ -> bad
+
+        match name.ToLowerInvariant().Split('-', ':') with
+        | [| "fgsm" |] -> Ok Attack.fgsm
+        | [| "pgd"; steps |] -> pgd steps "0.25"
+        | [| "pgd"; steps; step |] -> pgd steps step
+        | _ -> Error(Error.UnknownName("attack", name, [ "fgsm"; "pgd-20"; "pgd-20:0.125" ]))
+
+    let private ids (dataset: Dataset) batch = Seq.chunkBySize batch (seq { 0L .. dataset.Count - 1L })
+
+    let private count (mask: Tensor) = int (mask.sum(System.Nullable torch.int64).item<int64>())
+
+    let private total (dataset: Dataset) name perBatch batch =
+        let counts = ids dataset batch |> Seq.map perBatch |> List.ofSeq
+
+        {
+            Name = name
+            Correct = counts |> List.sumBy fst
+            Total = int dataset.Count
+            Flags = counts |> List.map snd |> Set.unionMany
+        }
+
+    /// Accuracy on untouched images, in float32.
+    let clean (device: torch.Device) (classifier: Classifier) (dataset: Dataset) =
+        let perBatch ids =
+            Scope.value (fun () ->
+                use _ = torch.no_grad ()
+                let guess = (classifier (dataset.Batch device ids)).argmax 1L
+                count (guess.eq (dataset.LabelsOf device ids)), Set.empty)
+
+        total dataset "clean" perBatch 500
+
+    /// Accuracy under an attack, in float32: an image counts as right where the attack found nothing. Every batch
+    /// calls `report` with the number of images done. What is drawn depends on seed and image alone.
+    let under
+        (name: string, attack: Attack)
+        seed
+        threat
+        (report: int -> unit)
+        (device: torch.Device)
+        classifier
+        (dataset: Dataset)
+        =
+        let mutable finished = 0
+
+        let perBatch (ids: int64[]) =
+            let outcome =
+                Scope.value (fun () ->
+                    let victims = {
+                        Ids = ids
+                        Images = dataset.Batch device ids
+                        Labels = dataset.LabelsOf device ids
+                        Targets = None
+                    }
+
+                    let harm =
+                        attack.Run (Draw.create seed ("evaluate/" + name) ids) threat classifier victims
+                    ids.Length - count harm.Success, harm.Flags)
+
+            finished <- finished + ids.Length
+            report finished
+            outcome
+
+        total dataset name perBatch 250

@@ -1,0 +1,82 @@
+namespace AdvContrast.Core
+
+open System
+
+/// Everything that can go wrong without a fault in the program: what the user can put right.
+/// Faults of the calling program (a wrong shape, a negative radius) are <c>ArgumentException</c>s instead.
+[<RequireQualifiedAccess>]
+type Error =
+    /// A name that is not registered; the known ones are listed with the nearest first.
+    | UnknownName of kind: string * given: string * known: string list
+    /// An option whose value cannot be used.
+    | BadOption of name: string * problem: string
+    /// A file or folder that is needed and not there.
+    | Missing of what: string * path: string * advice: string
+    /// A file that is there but is not what it should be.
+    | Damaged of path: string * problem: string
+    /// A place that cannot be written.
+    | NotWritable of path: string * reason: string
+    /// libtorch is missing, has changed since set-up, or lacks what was asked for.
+    | Runtime of problem: string
+    /// The loss stopped being a finite number.
+    | Diverged of step: int64 * loss: float
+    /// The user asked to stop.
+    | Interrupted
+
+[<RequireQualifiedAccess>]
+module Error =
+
+    let private distance (a: string) (b: string) =
+        let row = Array.init (b.Length + 1) id
+
+        for i in 1 .. a.Length do
+            let mutable diagonal = row[0]
+            row[0] <- i
+
+            for j in 1 .. b.Length do
+                let above = row[j]
+                let substitute = diagonal + (if a[i - 1] = b[j - 1] then 0 else 1)
+                row[j] <- min substitute (1 + min above row[j - 1])
+                diagonal <- above
+
+        row[b.Length]
+
+    /// The known name that differs least from the one given, where it is close enough to be meant.
+    let nearest (given: string) (known: string list) =
+        known
+        |> List.map (fun name -> distance (given.ToLowerInvariant()) (name.ToLowerInvariant()), name)
+        |> List.sort
+        |> List.tryHead
+        |> Option.filter (fun (d, name) -> d <= max 2 (name.Length / 3))
+        |> Option.map snd
+
+    /// One sentence that says what is wrong and how to put it right.
+    let message error =
+        match error with
+        | Error.UnknownName(kind, given, known) ->
+            let guess =
+                nearest given known |> Option.map (sprintf " Did you mean '%s'?") |> Option.defaultValue ""
+            sprintf "There is no %s '%s'.%s Known: %s." kind given guess (String.Join(", ", known))
+        | Error.BadOption(name, problem) -> sprintf "%s: %s" name problem
+        | Error.Missing(what, path, advice) -> sprintf "%s was not found at '%s'. %s" what path advice
+        | Error.Damaged(path, problem) -> sprintf "'%s' cannot be used: %s" path problem
+        | Error.NotWritable(path, reason) -> sprintf "Cannot write to '%s': %s" path reason
+        | Error.Runtime problem -> problem
+        | Error.Diverged(step, loss) ->
+            sprintf
+                "The loss became %g at step %d, so the run was stopped; its last checkpoint is good. Try a lower --learning-rate or --precision float32."
+                loss
+                step
+        | Error.Interrupted -> "Stopped on request."
+
+    /// The exit code of the command line for this error: distinct for each kind, 0 and 1 kept free.
+    let exitCode error =
+        match error with
+        | Error.BadOption _ -> 2
+        | Error.UnknownName _ -> 3
+        | Error.Missing _ -> 4
+        | Error.Damaged _ -> 5
+        | Error.NotWritable _ -> 6
+        | Error.Runtime _ -> 7
+        | Error.Diverged _ -> 8
+        | Error.Interrupted -> 130

@@ -1,0 +1,89 @@
+namespace AdvContrast.Core
+
+open System
+open System.Security.Cryptography
+open System.Text
+open TorchSharp
+
+/// One value that outlives a step.
+[<NoEquality; NoComparison>]
+type Leaf =
+    | Value of Tensor
+    | Real of float
+    | Whole of int64
+
+/// Named values that outlive a step: <c>"momentum/layer1.0.conv1.weight"</c>. Saving, resuming, hashing and
+/// copying a run are one function each because everything it holds is one tree.
+type Tree = Map<string, Leaf>
+
+[<RequireQualifiedAccess>]
+module Tree =
+
+    /// The tensors in it.
+    let tensors (tree: Tree) =
+        tree
+        |> Map.toSeq
+        |> Seq.choose (fun (_, leaf) ->
+            match leaf with
+            | Value x -> Some x
+            | Real _
+            | Whole _ -> None)
+
+    /// Named tensors as a tree.
+    let ofTensors (values: Map<string, Tensor>) : Tree = values |> Map.map (fun _ x -> Value x)
+
+    /// The tensors of a tree under their names.
+    let toTensors (tree: Tree) : Map<string, Tensor> =
+        tree
+        |> Map.toSeq
+        |> Seq.choose (fun (name, leaf) ->
+            match leaf with
+            | Value x -> Some(name, x)
+            | Real _
+            | Whole _ -> None)
+        |> Map.ofSeq
+
+    /// Puts a tree under a name: <c>"a"</c> becomes <c>"name/a"</c>.
+    let under (name: string) (tree: Tree) : Tree =
+        tree |> Map.toSeq |> Seq.map (fun (key, leaf) -> name + "/" + key, leaf) |> Map.ofSeq
+
+    /// What stands under a name, with the name taken off.
+    let within (name: string) (tree: Tree) : Tree =
+        let prefix = name + "/"
+
+        tree
+        |> Map.toSeq
+        |> Seq.filter (fun (key, _) -> key.StartsWith(prefix, StringComparison.Ordinal))
+        |> Seq.map (fun (key, leaf) -> key.Substring prefix.Length, leaf)
+        |> Map.ofSeq
+
+    /// Both trees; the second one's values where a name is in both.
+    let join (first: Tree) (second: Tree) : Tree = Map.foldBack Map.add second first
+
+    /// A deep copy that the caller owns.
+    let copy (tree: Tree) : Tree =
+        tree
+        |> Map.map (fun _ leaf ->
+            match leaf with
+            | Value x -> Value(x.detach().clone())
+            | other -> other)
+
+    /// The bytes of a tensor, row-major, on the CPU.
+    let bytes (x: Tensor) = Scope.value (fun () -> x.detach().cpu().contiguous().bytes.ToArray())
+
+    /// SHA-256 over names, types, shapes and contents, in hexadecimal: equal trees have equal hashes.
+    let hash (tree: Tree) =
+        use sha = IncrementalHash.CreateHash HashAlgorithmName.SHA256
+        let text (s: string) = sha.AppendData(Encoding.UTF8.GetBytes s)
+
+        for KeyValue(name, leaf) in tree do
+            text (name + "\n")
+
+            match leaf with
+            | Value x ->
+                text (sprintf "%O %s\n" x.dtype (Shape.text x))
+                sha.AppendData(bytes x)
+            | Real r -> text (sprintf "%s\n" (r.ToString "R"))
+            | Whole i -> text (sprintf "%d\n" i)
+
+        Convert.ToHexString(sha.GetHashAndReset()).ToLowerInvariant()

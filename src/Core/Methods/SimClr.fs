@@ -1,0 +1,59 @@
+namespace AdvContrast.Core
+
+/// SimCLR (Chen, Kornblith, Norouzi and Hinton, ICML 2020): two views of each image, NT-Xent between them.
+[<RequireQualifiedAccess>]
+module SimClr =
+
+    let clean = Branch "clean"
+
+    /// Crop and flip, jitter, grey: strength scales the jitter. Blur is left out for images of 32 pixels, as in
+    /// the paper's appendix B.9.
+    let views (smallestCrop: float) (strength: float) =
+        let s = strength
+
+        View.compose [
+            Crop.randomResized smallestCrop
+            View.sometimes 0.8 (Colour.jitter (0.8 * s) (0.8 * s) (0.8 * s) (0.2 * s))
+            View.sometimes 0.2 Colour.grey
+        ]
+
+    /// Two views of the image by the same augmentation.
+    let twoViews (view: View) =
+        [ "v1"; "v2" ] |> List.map (fun name -> { Name = name; Source = "image"; Make = fun _ -> view })
+
+    /// NT-Xent between two views of one pass.
+    let contrast temperature pass view1 view2 : Loss =
+        fun scene ->
+            InfoNce.ntXent temperature (Scene.embedding pass view1 scene) (Scene.embedding pass view2 scene)
+
+    /// As published for CIFAR-10 (appendix B.9), with NT-Xent at T = 0.5.
+    let method = {
+        Name = "simclr"
+        Summary = "contrast of two clean views"
+        Citation =
+            "Chen, Kornblith, Norouzi and Hinton: A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020"
+        Quirks = Map.empty
+        Needs = []
+        Branches = [ clean ]
+        Head = Head.mlp 128L
+        Step = {
+            Views = twoViews (views 0.08 0.5)
+            Adversaries = []
+            Passes = [ Pass.train "clean" [ "v1"; "v2" ] clean ]
+            Formula = "NTX(F(x1), F(x2)), T = 0.5"
+            Loss = contrast 0.5 "clean" "v1" "v2"
+            Measures = fun _ -> []
+        }
+        Averages = []
+        Memory = Memory.none
+        Sampling = Everything
+        Recipe = {
+            Optimizer = Transform.larsMomentum (Schedule.warmUp 10 (Schedule.cosine 4.0 0.0)) 0.9 1e-3 1e-6
+            Batch = 512
+            Epochs = 1000
+            Dataset = "cifar10"
+            Network = "resnet18"
+            Trains = fun _ -> true
+        }
+        Deploy = Online, clean
+    }

@@ -1,0 +1,30 @@
+namespace AdvContrast.Core
+
+/// What a backbone is told about the images and the branches it is to serve.
+type Input = {
+    Channels: int64
+    /// Mean and standard deviation of each channel, for the layer in front.
+    Mean: float list
+    Std: float list
+}
+
+/// A convolutional encoder from layers.
+[<RequireQualifiedAccess>]
+module Backbone =
+
+    /// A network whose embedding is its features.
+    let ofLayers text (features: int64) (layers: Layer list) : Network =
+        let body = Layer.sequence layers
+
+        {
+            Text = text
+            FeatureWidth = features
+            EmbeddingWidth = features
+            Init = body.Init
+            Apply =
+                fun call parameters buffers images ->
+                    Shape.rank "n;c;h;w" (nameof images) images
+                    let features, buffers = body.Run call parameters (images, buffers)
+
+                    { Features = features; Embedding = features; Heads = Map.empty }, buffers
+        }

@@ -1,0 +1,151 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// A piece of a network: it takes a batch and the buffers, and gives the next batch and the buffers after it.
+/// So layers compose by passing both on, and nothing is changed in place.
+[<NoEquality; NoComparison>]
+type Layer = {
+    Text: string
+    Init: Draw -> Parameters * Buffers
+    Run: Call -> Parameters -> Tensor * Buffers -> Tensor * Buffers
+}
+
+[<RequireQualifiedAccess>]
+module Layer =
+
+    let private merge (a: Map<string, Tensor>) (b: Map<string, Tensor>) = Map.foldBack Map.add b a
+
+    /// A layer without parameters.
+    let pure' text (f: Tensor -> Tensor) = {
+        Text = text
+        Init = fun _ -> Map.empty, Map.empty
+        Run = fun _ _ (x, buffers) -> f x, buffers
+    }
+
+    /// One after the other.
+    let sequence (layers: Layer list) = {
+        Text = layers |> List.map _.Text |> List.filter ((<>) "") |> String.concat " - "
+        Init =
+            fun draw ->
+                layers
+                |> List.map (fun layer -> layer.Init draw)
+                |> List.fold (fun (ps, bs) (p, b) -> merge ps p, merge bs b) (Map.empty, Map.empty)
+        Run =
+            fun call parameters start ->
+                (start, layers) ||> List.fold (fun at layer -> layer.Run call parameters at)
+    }
+
+    /// main(x) + shortcut(x), then ReLU (He et al. 2016, eq. 2).
+    let residual main shortcut =
+        let both = sequence [ main; shortcut ]
+
+        {
+            Text = sprintf "[%s]" main.Text
+            Init = both.Init
+            Run =
+                fun call parameters (x, buffers) ->
+                    let y, buffers = main.Run call parameters (x, buffers)
+                    let skip, buffers = shortcut.Run call parameters (x, buffers)
+                    (y + skip).relu(), buffers
+        }
+
+    /// x itself.
+    let identity = pure' "" (fun x -> x.alias ())
+
+    let relu = pure' "ReLU" (fun x -> x.relu ())
+
+    /// The mean over both spatial axes: [n; c; h; w] -> [n; c].
+    let globalPool = pure' "mean" (fun x -> x.mean ([| 2L; 3L |]))
+
+    /// Maximum over square windows.
+    let maxPool (size: int64) (stride: int64) (padding: int64) =
+        pure' (sprintf "max %d/%d" size stride) (fun x ->
+            torch.nn.functional.max_pool2d (x, size, System.Nullable stride, System.Nullable padding))
+
+    /// (x - mean) / std for each channel: the first layer, so that attacks and augmentations live in [0, 1].
+    let normalise (mean: float list) (std: float list) =
+        let channels (values: float list) (x: Tensor) =
+            torch
+                .tensor(Array.ofList (List.map float32 values))
+                .view([| 1L; -1L; 1L; 1L |])
+                .``to``(x.dtype)
+                .``to``
+                x.device
+
+        pure' "normalise" (fun x -> (x - channels mean x) / channels std x)
+
+    let private single name (init: Draw -> Tensor) (draw: Draw) : Parameters =
+        Map [ name, init (Draw.sub name draw) ]
+
+    /// Normal with standard deviation sqrt(2 / fan-out) (He et al. 2015), the ACL family's start.
+    let private kaiming (shape: int64 list) fanOut draw =
+        (Draw.normal shape (Draw.alone draw)).squeeze(0L) * sqrt (2.0 / fanOut)
+
+    /// Uniform within 1 / sqrt(fan-in): PyTorch's default.
+    let private uniform (shape: int64 list) fanIn draw =
+        ((Draw.uniform shape (Draw.alone draw)).squeeze(0L) * 2.0 - 1.0) / sqrt fanIn
+
+    /// A square convolution without bias: [n; input; h; w] -> [n; output; h'; w'].
+    let conv name (input: int64) (output: int64) (size: int64) (stride: int64) (padding: int64) =
+        let weight = name + ".weight"
+        let strides, paddings = [| stride; stride |], [| padding; padding |]
+
+        {
+            Text =
+                sprintf "conv %dx%d %d%s" size size output (if stride = 1L then "" else sprintf "/%d" stride)
+            Init =
+                fun draw ->
+                    single weight (kaiming [ output; input; size; size ] (float (output * size * size))) draw,
+                    Map.empty
+            Run =
+                fun _ parameters (x, buffers) ->
+                    torch.nn.functional.conv2d (x, parameters[weight], null, strides, paddings), buffers
+        }
+
+    /// A linear map: [n; input] -> [n; output].
+    let linear name bias (input: int64) (output: int64) =
+        let weight, offset = name + ".weight", name + ".bias"
+
+        {
+            Text = sprintf "linear %d" output
+            Init =
+                fun draw ->
+                    let start shape name = single name (uniform shape (float input)) draw
+                    let parameters = start [ output; input ] weight
+                    (if bias then merge parameters (start [ output ] offset) else parameters), Map.empty
+            Run =
+                fun _ parameters (x, buffers) ->
+                    let b = if bias then parameters[offset] else null
+                    torch.nn.functional.linear (x, parameters[weight], b), buffers
+        }
+
+    /// Batch normalisation over [n; c] or [n; c; h; w] with weights and running statistics of their own for
+    /// every branch (Xie et al. 2020). Momentum 0.1 and eps 1e-5, PyTorch's defaults.
+    let batchNorm (branches: Branch list) name (channels: int64) =
+        let tensor branch part = Branch.suffix branch (name + "." + part)
+        let all part (value: float) =
+            branches
+            |> List.map (fun b -> tensor b part, torch.full ([| channels |], value.ToScalar(), torch.float32))
+            |> Map.ofList
+
+        {
+            Text = "BN"
+            Init =
+                fun _ ->
+                    merge (all "weight" 1.0) (all "bias" 0.0),
+                    merge (all "running_mean" 0.0) (all "running_var" 1.0)
+            Run =
+                fun call parameters (x, buffers) ->
+                    let named = tensor call.Branch
+                    let weight, bias = parameters[named "weight"], parameters[named "bias"]
+                    let mean, var = buffers[named "running_mean"], buffers[named "running_var"]
+
+                    match call.Mode with
+                    | Eval -> torch.nn.functional.batch_norm (x, mean, var, weight, bias, false), buffers
+                    | Train ->
+                        // libtorch moves the statistics it is given in place, so it is given copies.
+                        let mean, var = mean.clone (), var.clone ()
+                        let y = torch.nn.functional.batch_norm (x, mean, var, weight, bias, true)
+                        y, buffers |> Map.add (named "running_mean") mean |> Map.add (named "running_var") var
+        }

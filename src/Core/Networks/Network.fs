@@ -1,0 +1,96 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// Which set of batch-norm weights and running statistics a pass uses. Convolutions are shared by all.
+type Branch = Branch of string
+
+type Mode =
+    /// Batch statistics; running statistics move.
+    | Train
+    /// Running statistics; nothing moves.
+    | Eval
+
+/// How a network is called: nothing of it is a hidden switch of the network.
+type Call = {
+    Branch: Branch
+    Mode: Mode
+    /// The pass may run in the run's lower precision.
+    Mixed: bool
+}
+
+/// Learnt tensors under PyTorch's names; a batch norm's carry the branch: <c>"bn1.weight@adv"</c>.
+type Parameters = Map<string, Tensor>
+
+/// Running statistics: <c>"bn1.running_mean@adv"</c>.
+type Buffers = Map<string, Tensor>
+
+/// What a network gives for a batch of n images.
+[<NoEquality; NoComparison>]
+type Output = {
+    /// The encoder's features [n; f], what evaluation uses.
+    Features: Tensor
+    /// What the loss compares [n; d]: the projection head's output, or the features where there is no head.
+    Embedding: Tensor
+    /// Other heads by name: <c>"logits"</c>, <c>"predictor"</c>.
+    Heads: Map<string, Tensor>
+}
+
+/// A network is a function of its parameters. New running statistics are part of the outcome; who wants them
+/// keeps them.
+[<NoEquality; NoComparison>]
+type Network = {
+    Text: string
+    /// Width of the features f.
+    FeatureWidth: int64
+    /// Width of the embedding.
+    EmbeddingWidth: int64
+    /// Fresh parameters and buffers, a function of the draw alone.
+    Init: Draw -> Parameters * Buffers
+    /// Images [n; c; h; w] in [0, 1] to the output and the buffers after the pass.
+    Apply: Call -> Parameters -> Buffers -> Tensor -> Output * Buffers
+}
+
+[<RequireQualifiedAccess>]
+module Branch =
+
+    let name (Branch name) = name
+
+    /// The name of a batch norm's tensor in a branch.
+    let suffix (Branch branch) name = name + "@" + branch
+
+    /// The branch that a tensor's name belongs to, where it belongs to one.
+    let ofName (name: string) =
+        match name.IndexOf '@' with
+        | -1 -> None
+        | at -> Some(Branch(name.Substring(at + 1)))
+
+[<RequireQualifiedAccess>]
+module Output =
+
+    /// The tensors in it.
+    let tensors output = seq {
+        output.Features
+        output.Embedding
+        yield! Map.values output.Heads
+    }
+
+    /// The rows of one view out of a batch of several.
+    let narrow start length output =
+        let rows (x: Tensor) = x.narrow (0L, start, length)
+
+        {
+            Features = rows output.Features
+            Embedding = rows output.Embedding
+            Heads = output.Heads |> Map.map (fun _ -> rows)
+        }
+
+[<RequireQualifiedAccess>]
+module Network =
+
+    /// The encoder as a function of images alone: eval mode, one branch, its features [n; f] in float32.
+    let encoder branch (parameters: Parameters, buffers: Buffers) network : Tensor -> Tensor =
+        let call = { Branch = branch; Mode = Eval; Mixed = false }
+
+        fun images ->
+            Scope.tensor (fun () -> (fst (network.Apply call parameters buffers images)).Features.alias())

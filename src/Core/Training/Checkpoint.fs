@@ -1,0 +1,85 @@
+namespace AdvContrast.Core
+
+open System
+open System.IO
+open System.Text.Json
+open FsToolkit.ErrorHandling
+
+/// A run's state on disk with what rebuilds its network: one safetensors file, written whole or not at all, and
+/// the one before it, which is used where the newest is damaged.
+[<NoEquality; NoComparison>]
+type Checkpoint = {
+    Configuration: Configuration
+    Input: Input
+    /// Owned by who loaded it.
+    State: State
+}
+
+[<RequireQualifiedAccess>]
+module Checkpoint =
+
+    let private newest = "checkpoint.safetensors"
+    let private previous = "checkpoint.previous.safetensors"
+
+    /// Makes a folder that checkpoints can be written to; Error where it cannot be.
+    let prepare (folder: string) =
+        try
+            Directory.CreateDirectory folder |> ignore
+            let trial = Path.Combine(folder, ".trial")
+            File.WriteAllText(trial, "")
+            File.Delete trial
+            Ok()
+        with
+        | :? IOException
+        | :? UnauthorizedAccessException
+        | :? NotSupportedException
+        | :? ArgumentException as e -> Error(Error.NotWritable(folder, e.Message))
+
+    /// Writes a checkpoint into a run's folder; the one that was newest becomes the previous one.
+    let save (folder: string) (checkpoint: Checkpoint) =
+        let path = Path.Combine(folder, newest)
+
+        let metadata =
+            Map [
+                "configuration", Configuration.toJson checkpoint.Configuration
+                "input", JsonSerializer.Serialize(checkpoint.Input, Configuration.json)
+            ]
+
+        try
+            if File.Exists path then File.Copy(path, Path.Combine(folder, previous), true)
+
+            Safetensors.write path metadata (State.toTree checkpoint.State)
+        with
+        | :? IOException
+        | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
+
+    let private ofFile path = result {
+        let! metadata, tree = Safetensors.read path
+
+        let field name =
+            Map.tryFind name metadata
+            |> Result.requireSome (Error.Damaged(path, "it is not a checkpoint of this program."))
+
+        let! configuration = field "configuration" |> Result.bind (Configuration.ofJson path)
+        let! input = field "input"
+
+        return {
+            Configuration = configuration
+            Input = JsonSerializer.Deserialize<Input>(input, Configuration.json)
+            State = State.ofTree tree
+        }
+    }
+
+    /// Reads a checkpoint: a run's folder or a .safetensors file. In a folder, a damaged newest checkpoint falls
+    /// back to the previous one, and the warning says so.
+    let load (path: string) : Result<Checkpoint * string option, Error> =
+        if Directory.Exists path then
+            match ofFile (Path.Combine(path, newest)) with
+            | Ok checkpoint -> Ok(checkpoint, None)
+            | Error(Error.Damaged _ as damage) when File.Exists(Path.Combine(path, previous)) ->
+                ofFile (Path.Combine(path, previous))
+                |> Result.map (fun checkpoint ->
+                    checkpoint, Some(sprintf "%s The checkpoint before it is used." (Error.message damage)))
+            | Error e -> Error e
+        else
+            ofFile path |> Result.map (fun checkpoint -> checkpoint, None)

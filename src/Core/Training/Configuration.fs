@@ -1,0 +1,212 @@
+namespace AdvContrast.Core
+
+open System
+open System.IO
+open System.Text.Json
+open System.Text.Json.Serialization
+open FsToolkit.ErrorHandling
+open TorchSharp
+
+/// Everything a user chooses about a pre-training run; as JSON it is what a run's manifest holds, so a run can
+/// be repeated from it. None means: as the method's recipe says.
+type Configuration = {
+    /// A registered method: <c>"acl-ds"</c>.
+    Method: string
+    /// A data set of the catalogue: <c>"sample"</c>.
+    Dataset: string
+    /// The folder with the data set's files.
+    Data: string option
+    /// Train on this many images, drawn by the seed.
+    Images: int option
+    /// A network of the zoo and the channels of its first stage.
+    Network: string option
+    Width: int option
+    /// Passes over the images.
+    Epochs: int option
+    /// Images a step.
+    Batch: int option
+    /// <c>"lars"</c>, <c>"sgd"</c> or <c>"adam"</c>, each with warm-up and cosine decay.
+    Optimizer: string option
+    LearningRate: float option
+    /// The adversary's threat, <c>"linf:8/255"</c>.
+    Threat: string option
+    Seed: uint64
+    /// <c>"cpu"</c>, <c>"cuda"</c> or <c>"cuda:1"</c>.
+    Device: string
+    /// <c>"float32"</c> or <c>"bfloat16"</c> for training and attack passes.
+    Precision: string
+    /// Threads of libtorch; None leaves its own choice.
+    Threads: int option
+}
+
+[<RequireQualifiedAccess>]
+module Configuration =
+
+    /// SimCLR on the embedded sample, all else by recipe.
+    let defaults = {
+        Method = "simclr"
+        Dataset = "sample"
+        Data = None
+        Images = None
+        Network = None
+        Width = None
+        Epochs = None
+        Batch = None
+        Optimizer = None
+        LearningRate = None
+        Threat = None
+        Seed = 1UL
+        Device = "cpu"
+        Precision = "float32"
+        Threads = None
+    }
+
+    let internal json =
+        let options = JsonSerializerOptions(WriteIndented = true)
+        options.PropertyNamingPolicy <- JsonNamingPolicy.CamelCase
+        options.UnmappedMemberHandling <- JsonUnmappedMemberHandling.Disallow
+        options.DefaultIgnoreCondition <- JsonIgnoreCondition.WhenWritingNull
+        options
+
+    /// As JSON.
+    let toJson (configuration: Configuration) = JsonSerializer.Serialize(configuration, json)
+
+    /// From JSON; path is for the error text.
+    let ofJson (path: string) (text: string) =
+        try
+            Ok(JsonSerializer.Deserialize<Configuration>(text, json))
+        with :? JsonException as e ->
+            Error(
+                Error.Damaged(path, sprintf "it is not a run's configuration: %s" (e.Message.Split('|')[0]))
+            )
+
+    /// The device by name. Error where it is not there.
+    let device (name: string) =
+        try
+            let device = torch.device name
+
+            if device.``type`` = DeviceType.CUDA && not (torch.cuda.is_available ()) then
+                Error(
+                    Error.BadOption(
+                        "--device",
+                        sprintf "'%s' is not available: libtorch sees no CUDA device here." name
+                    )
+                )
+            elif device.``type`` <> DeviceType.CPU && device.``type`` <> DeviceType.CUDA then
+                Error(
+                    Error.BadOption(
+                        "--device",
+                        sprintf "'%s' is not supported; choose cpu, cuda or cuda:N." name
+                    )
+                )
+            else
+                Ok device
+        with
+        | :? ArgumentException
+        | :? FormatException ->
+            Error(
+                Error.BadOption("--device", sprintf "'%s' is not a device; choose cpu, cuda or cuda:N." name)
+            )
+
+    let private precision name =
+        match name with
+        | "float32" -> Ok Float32
+        | "bfloat16" -> Ok BFloat16
+        | other -> Error(Error.UnknownName("precision", other, [ "float32"; "bfloat16" ]))
+
+    let private positive name value =
+        match value with
+        | Some v when v < 1 -> Error(Error.BadOption(name, sprintf "%d is not 1 or more." v))
+        | _ -> Ok()
+
+    let private rate value =
+        match value with
+        | Some r when not (Double.IsFinite r) || r <= 0.0 ->
+            Error(Error.BadOption("--learning-rate", "it must be above 0."))
+        | _ -> Ok()
+
+    // Warm-up over a tenth of the run, at most ten epochs, then half a cosine to 0.
+    let private optimizer name peak epochs =
+        let schedule peak = Schedule.warmUp (min 10 (max 1 (epochs / 10))) (Schedule.cosine peak 0.0)
+        let peak usual = schedule (Option.defaultValue usual peak)
+
+        match name with
+        | "sgd" -> Ok(Transform.sgd (peak 0.1) 0.9 5e-4)
+        | "lars" -> Ok(Transform.larsMomentum (peak 5.0) 0.9 1e-3 1e-6)
+        | "adam" -> Ok(Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale (peak 1e-3) ])
+        | other -> Error(Error.UnknownName("optimiser", other, [ "lars"; "sgd"; "adam" ]))
+
+    /// The method that a configuration describes, with its changes applied.
+    let methodOf (c: Configuration) = result {
+        let! m = Registry.find c.Method
+        let! threat = c.Threat |> Option.traverseResult Threat.parse
+        let m = threat |> Option.fold (fun m threat -> Method.withThreat threat m) m
+
+        match c.Optimizer, c.LearningRate with
+        | None, None -> return m
+        | None, Some _ ->
+            return!
+                Error(
+                    Error.BadOption(
+                        "--learning-rate",
+                        "name the optimiser too: --optimizer lars, sgd or adam."
+                    )
+                )
+        | Some name, peak ->
+            let! optimizer = optimizer name peak (Option.defaultValue m.Recipe.Epochs c.Epochs)
+
+            return { m with Recipe = { m.Recipe with Optimizer = optimizer } }
+    }
+
+    /// The network that a configuration describes, head included, for images of a kind.
+    let networkOf (c: Configuration) (input: Input) = result {
+        let! m = methodOf c
+        let name = Option.defaultValue m.Recipe.Network c.Network
+        let! build = Zoo.find name (Option.map int64 c.Width)
+        return m.Head.Run(build input m.Branches)
+    }
+
+    // What can be checked before the data is there; all faults at once.
+    let private validate (c: Configuration) = validation {
+        let! m = methodOf c
+        and! _ = Zoo.find (Option.defaultValue "small" c.Network) (Option.map int64 c.Width)
+        and! _ = positive "--images" c.Images
+        and! _ = positive "--epochs" c.Epochs
+        and! _ = positive "--batch" c.Batch
+        and! _ = positive "--threads" c.Threads
+        and! _ = rate c.LearningRate
+        and! precision = precision c.Precision
+        and! device = device c.Device
+        return m, precision, device
+    }
+
+    /// The run that a configuration describes, or all faults of it. The training holds the data set; dispose
+    /// that when done.
+    let training (c: Configuration) : Result<Training, Error list> = result {
+        let! m, precision, device = validate c
+        let! all = Catalogue.load c.Dataset c.Data true |> Result.mapError List.singleton
+        c.Threads |> Option.iter torch.set_num_threads
+
+        let dataset =
+            match c.Images with
+            | Some n when int64 n < all.Count ->
+                use all = all
+                Dataset.sample c.Seed n all
+            | _ -> all
+
+        let! network = networkOf c (Dataset.input dataset) |> Result.mapError List.singleton
+
+        return {
+            Machine = {
+                Network = network
+                Device = device
+                Precision = precision
+                Seed = c.Seed
+                Frozen = Map.empty
+            }
+            Method = m
+            Dataset = dataset
+            Batch = Option.defaultValue m.Recipe.Batch c.Batch
+            Epochs = Option.defaultValue m.Recipe.Epochs c.Epochs
+        }
+    }

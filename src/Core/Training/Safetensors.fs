@@ -1,0 +1,183 @@
+namespace AdvContrast.Core
+
+open System
+open System.IO
+open System.Security.Cryptography
+open System.Text.Json
+open TorchSharp
+
+/// The safetensors layout: eight bytes of length, a JSON header, raw little-endian values. Loading one never
+/// runs code. Numbers that are not tensors stand in the header's metadata, as does a SHA-256 of the values.
+[<RequireQualifiedAccess>]
+module Safetensors =
+
+    let private types = [
+        "F64", torch.ScalarType.Float64, 8L
+        "F32", torch.ScalarType.Float32, 4L
+        "F16", torch.ScalarType.Float16, 2L
+        "BF16", torch.ScalarType.BFloat16, 2L
+        "I64", torch.ScalarType.Int64, 8L
+        "I32", torch.ScalarType.Int32, 4L
+        "I16", torch.ScalarType.Int16, 2L
+        "I8", torch.ScalarType.Int8, 1L
+        "U8", torch.ScalarType.Byte, 1L
+        "BOOL", torch.ScalarType.Bool, 1L
+    ]
+
+    let private sha (bytes: ReadOnlySpan<byte>) =
+        Convert.ToHexString(SHA256.HashData bytes).ToLowerInvariant()
+
+    /// The file's bytes for a tree and further metadata.
+    let encode (metadata: Map<string, string>) (tree: Tree) : byte[] =
+        let tensors =
+            tree
+            |> Map.toList
+            |> List.choose (fun (k, v) ->
+                match v with
+                | Value x -> Some(k, x)
+                | _ -> None)
+        let bodies = tensors |> List.map (fun (_, x) -> Tree.bytes x)
+        let payload = Array.concat bodies
+        use header = new MemoryStream()
+
+        do
+            use json = new Utf8JsonWriter(header)
+            json.WriteStartObject()
+            json.WriteStartObject "__metadata__"
+            json.WriteString("sha256", sha (ReadOnlySpan payload))
+
+            for KeyValue(key, value) in metadata do
+                json.WriteString(key, value)
+
+            for KeyValue(key, leaf) in tree do
+                match leaf with
+                | Real r ->
+                    json.WriteString(
+                        "real:" + key,
+                        r.ToString("R", Globalization.CultureInfo.InvariantCulture)
+                    )
+                | Whole i -> json.WriteString("whole:" + key, string i)
+                | Value _ -> ()
+
+            json.WriteEndObject()
+            let mutable at = 0L
+
+            for (name, x), body in List.zip tensors bodies do
+                let code =
+                    types |> List.pick (fun (code, dtype, _) -> if dtype = x.dtype then Some code else None)
+                json.WriteStartObject name
+                json.WriteString("dtype", code)
+                json.WriteStartArray "shape"
+
+                for size in x.shape do
+                    json.WriteNumberValue size
+
+                json.WriteEndArray()
+                json.WriteStartArray "data_offsets"
+                json.WriteNumberValue at
+                at <- at + int64 body.Length
+                json.WriteNumberValue at
+                json.WriteEndArray()
+                json.WriteEndObject()
+
+            json.WriteEndObject()
+
+        // The layout wants the values aligned to eight bytes; spaces may pad the header.
+        let padding = Array.create ((8 - int (header.Length % 8L)) % 8) (byte ' ')
+        Array.concat [
+            BitConverter.GetBytes(uint64 header.Length + uint64 padding.Length)
+            header.ToArray()
+            padding
+            payload
+        ]
+
+    let private parse path (bytes: byte[]) =
+        let length = if bytes.Length < 8 then UInt64.MaxValue else BitConverter.ToUInt64(bytes, 0)
+
+        if length > uint64 (max 0 (bytes.Length - 8)) then
+            Result.Error(Error.Damaged(path, "it is not a safetensors file, or it was cut short."))
+        else
+            let payload = int length + 8
+            use json = JsonDocument.Parse(ReadOnlyMemory(bytes, 8, int length))
+            let mutable metadata = Map.empty
+            let mutable tree: Tree = Map.empty
+
+            for entry in json.RootElement.EnumerateObject() do
+                if entry.Name = "__metadata__" then
+                    for item in entry.Value.EnumerateObject() do
+                        metadata <- metadata |> Map.add item.Name (item.Value.GetString())
+                else
+                    let code = entry.Value.GetProperty("dtype").GetString()
+                    let _, dtype, size = types |> List.find (fun (known, _, _) -> known = code)
+                    let shape = [|
+                        for s in entry.Value.GetProperty("shape").EnumerateArray() -> s.GetInt64()
+                    |]
+                    let offsets = entry.Value.GetProperty "data_offsets"
+                    let from, until = offsets[0].GetInt32(), offsets[1].GetInt32()
+
+                    if int64 (until - from) <> size * Array.fold (*) 1L shape then
+                        raise (
+                            InvalidDataException(
+                                sprintf "the size of '%s' does not fit its shape." entry.Name
+                            )
+                        )
+
+                    let x = torch.empty (shape, Nullable dtype)
+                    // An empty tensor has no memory to copy to.
+                    if until > from then Span(bytes, payload + from, until - from).CopyTo(x.bytes)
+
+                    tree <- tree |> Map.add entry.Name (Value(x.DetachFromDisposeScope()))
+
+            for KeyValue(key, text) in metadata do
+                if key.StartsWith "real:" then
+                    tree <-
+                        tree
+                        |> Map.add
+                            (key.Substring 5)
+                            (Real(Double.Parse(text, Globalization.CultureInfo.InvariantCulture)))
+                elif key.StartsWith "whole:" then
+                    tree <- tree |> Map.add (key.Substring 6) (Whole(Int64.Parse text))
+
+            match Map.tryFind "sha256" metadata with
+            | Some expected when expected <> sha (ReadOnlySpan(bytes, payload, bytes.Length - payload)) ->
+                Seq.iter (fun (x: Tensor) -> x.Dispose()) (Tree.tensors tree)
+                Result.Error(Error.Damaged(path, "its checksum does not fit its contents."))
+            | _ -> Ok(metadata, tree)
+
+    /// Reads a file: its metadata and its tree, whose tensors (on the CPU) belong to no scope.
+    let read (path: string) : Result<Map<string, string> * Tree, Error> =
+        try
+            parse path (File.ReadAllBytes path)
+        with
+        | :? FileNotFoundException
+        | :? DirectoryNotFoundException ->
+            Error(Error.Missing("A checkpoint", path, "Give the folder of a run, or a .safetensors file."))
+        | :? JsonException -> Error(Error.Damaged(path, "it is not a safetensors file."))
+        | :? InvalidDataException as e -> Error(Error.Damaged(path, e.Message))
+        | :? Collections.Generic.KeyNotFoundException
+        | :? ArgumentException
+        | :? InvalidOperationException ->
+            Error(Error.Damaged(path, "its header is not that of a safetensors file."))
+        | :? IOException
+        | :? UnauthorizedAccessException as e -> Error(Error.Damaged(path, e.Message))
+
+    /// Writes a file whole or not at all: to a temporary name, synced to disk, then renamed.
+    let write (path: string) metadata tree : Result<unit, Error> =
+        let temporary = path + ".part"
+
+        try
+            let bytes = encode metadata tree
+
+            do
+                use file = File.Create temporary
+                file.Write(bytes, 0, bytes.Length)
+                file.Flush true
+
+            File.Move(temporary, path, true)
+            Ok()
+        with
+        | :? IOException
+        | :? UnauthorizedAccessException as e ->
+            if File.Exists temporary then File.Delete temporary
+
+            Error(Error.NotWritable(path, e.Message))
