@@ -36,8 +36,8 @@ internal unsafe struct NativeValue
 }
 
 /// <summary>
-/// An operator's argument. What it refers to (a tensor, a list) stays alive as long as the argument does, which is
-/// until the native call has returned.
+/// An operator's argument. What it refers to (a tensor, a list) lives as long as the argument does: until the
+/// native call has returned.
 /// </summary>
 internal readonly struct Arg
 {
@@ -72,7 +72,8 @@ internal readonly struct Arg
         _ => 0,
     };
 
-    public static implicit operator Arg(Tensor? value) => new(value is null ? Tag.None : Tag.Tensor, 0, value);
+    public static implicit operator Arg(Tensor? value) =>
+        new(value is null ? Tag.None : Tag.Tensor, 0, value);
 
     public static implicit operator Arg(Tensor?[]? value) =>
         value is null ? default : new(Tag.Tensors, 0, value, value.Length);
@@ -83,7 +84,8 @@ internal readonly struct Arg
     public static implicit operator Arg(long value) => new(Tag.Int, value);
     public static implicit operator Arg(long? value) => value is { } v ? v : default(Arg);
     public static implicit operator Arg(float value) => (double)value;
-    public static implicit operator Arg(double value) => new(Tag.Double, BitConverter.DoubleToInt64Bits(value));
+    public static implicit operator Arg(double value) =>
+        new(Tag.Double, BitConverter.DoubleToInt64Bits(value));
     public static implicit operator Arg(double? value) => value is { } v ? v : default(Arg);
 
     public static implicit operator Arg(long[]? value) =>
@@ -102,7 +104,8 @@ internal readonly struct Arg
     public static implicit operator Arg(Device? value) =>
         value is null ? default : new(Tag.Device, (long)value.type, null, value.index);
 
-    public static implicit operator Arg(Generator? value) => value is null ? default : new(Tag.Generator, 0, value);
+    public static implicit operator Arg(Generator? value) =>
+        value is null ? default : new(Tag.Generator, 0, value);
 
     public static implicit operator Arg(Complex value) => new(Tag.Complex, 0, value);
 

@@ -27,6 +27,7 @@ internal static class ElementTypes
     internal static void Check<T>(Tensor tensor) where T : unmanaged
     {
         if (Of(typeof(T)) != tensor.dtype)
-            throw new ArgumentException($"{tensor.Describe()} does not hold elements of type {typeof(T).Name}.");
+            throw new ArgumentException(
+                $"{tensor.Describe()} does not hold elements of type {typeof(T).Name}.");
     }
 }

@@ -10,7 +10,9 @@ namespace AdvContrast.Torch.Binding;
 /// <summary>What set-up recorded beside the bridge about the libtorch it was compiled against.</summary>
 internal sealed record LibTorchRecord(string Path, string Version, string Found, string Fingerprint);
 
-/// <summary>Finds the bridge and makes sure that its libtorch is still the one it was compiled against.</summary>
+/// <summary>
+/// Finds the bridge and makes sure that its libtorch is still the one it was compiled against.
+/// </summary>
 internal static class NativeLoader
 {
     internal const string LibraryName = "advcontrast_torch";
@@ -20,7 +22,8 @@ internal static class NativeLoader
 
     private static nint loaded;
 
-    internal static void Register() => NativeLibrary.SetDllImportResolver(typeof(NativeLoader).Assembly, Resolve);
+    internal static void Register() =>
+        NativeLibrary.SetDllImportResolver(typeof(NativeLoader).Assembly, Resolve);
 
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? search)
     {
@@ -45,14 +48,16 @@ internal static class NativeLoader
         {
             var file = Path.Combine(folder, FileName);
             if (!File.Exists(file)) continue;
-            if (Read(folder) is { } record) Verify(record, Environment.GetEnvironmentVariable("ADVCONTRAST_LIBTORCH"));
+            var asked = Environment.GetEnvironmentVariable("ADVCONTRAST_LIBTORCH");
+            if (Read(folder) is { } record) Verify(record, asked);
             try
             {
                 return NativeLibrary.Load(file);
             }
             catch (DllNotFoundException e)
             {
-                throw new LibTorchException($"No libtorch that fits the bridge {file} could be loaded; {SetUp}", e);
+                throw new LibTorchException(
+                    $"No libtorch that fits the bridge {file} could be loaded; {SetUp}", e);
             }
         }
         throw new LibTorchException($"The bridge to libtorch ({FileName}) is not there; {SetUp}");
@@ -84,7 +89,9 @@ internal static class NativeLoader
         return null;
     }
 
-    /// <summary>Size and time of change of libtorch's main library: cheap, and enough to notice an upgrade.</summary>
+    /// <summary>
+    /// Size and time of change of libtorch's main library: cheap, and enough to notice an upgrade.
+    /// </summary>
     internal static string? Fingerprint(string path)
     {
         foreach (var folder in new[] { path, Path.Combine(path, "lib") })
@@ -116,6 +123,8 @@ internal static class NativeLoader
         var folder = Path.TrimEndingDirectorySeparator(Path.GetFullPath(asked));
         var other = Path.TrimEndingDirectorySeparator(Path.GetFullPath(recorded));
         // the directory of a libtorch may be given as its root or as the folder with the libraries
-        return folder == other || Path.Combine(folder, "lib") == other || folder == Path.Combine(other, "lib");
+        return folder == other
+            || Path.Combine(folder, "lib") == other
+            || folder == Path.Combine(other, "lib");
     }
 }

@@ -65,7 +65,8 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library)] internal static partial nint adv_op(byte* name, byte* overload);
 
     [LibraryImport(Library)]
-    internal static partial int adv_call(nint op, NativeValue* args, int n, int keep, NativeValue** results, int* count);
+    internal static partial int adv_call(
+        nint op, NativeValue* args, int n, int keep, NativeValue** results, int* count);
 
     [LibraryImport(Library)] internal static partial int adv_info(nint tensor, TensorInfo* info);
     [LibraryImport(Library)] internal static partial void adv_free(nint tensor);
@@ -77,12 +78,14 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library)] internal static partial int adv_set_grad(nint tensor, nint grad);
 
     [LibraryImport(Library)]
-    internal static partial int adv_autograd_grad(nint* outputs, int outputCount, nint* inputs, int inputCount,
-        nint* grads, int gradCount, int retain, int create, int allowUnused, nint* result);
+    internal static partial int adv_autograd_grad(
+        nint* outputs, int outputCount, nint* inputs, int inputCount, nint* grads, int gradCount,
+        int retain, int create, int allowUnused, nint* result);
 
     [LibraryImport(Library)]
-    internal static partial int adv_autograd_backward(nint* tensors, int tensorCount, nint* grads, int gradCount,
-        int retain, int create, nint* inputs, int inputCount);
+    internal static partial int adv_autograd_backward(
+        nint* tensors, int tensorCount, nint* grads, int gradCount, int retain, int create,
+        nint* inputs, int inputCount);
 
     [LibraryImport(Library)] internal static partial int adv_flag(Flag flag, int value);
     [LibraryImport(Library)] internal static partial nint adv_inference_enter(int on);
@@ -94,14 +97,16 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library)] internal static partial int adv_autocast_exit(AutocastState* before);
     [LibraryImport(Library)] internal static partial int adv_default_dtype(int dtype);
 
-    [LibraryImport(Library)] internal static partial nint adv_generator_default(int deviceType, int deviceIndex);
+    [LibraryImport(Library)]
+    internal static partial nint adv_generator_default(int deviceType, int deviceIndex);
 
     [LibraryImport(Library)]
     internal static partial nint adv_generator_new(int deviceType, int deviceIndex, ulong seed);
 
     [LibraryImport(Library)] internal static partial void adv_generator_free(nint generator);
     [LibraryImport(Library)] internal static partial int adv_generator_set_seed(nint generator, ulong seed);
-    [LibraryImport(Library)] internal static partial int adv_generator_seed(nint generator, int renew, ulong* seed);
+    [LibraryImport(Library)]
+    internal static partial int adv_generator_seed(nint generator, int renew, ulong* seed);
     [LibraryImport(Library)] internal static partial int adv_generator_get_state(nint generator, nint* state);
     [LibraryImport(Library)] internal static partial int adv_generator_set_state(nint generator, nint state);
 
@@ -109,7 +114,8 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)] internal static partial int adv_device_count(int deviceType);
     [LibraryImport(Library)] internal static partial int adv_synchronize(int deviceType, int deviceIndex);
-    [LibraryImport(Library)] internal static partial int adv_memory(int deviceType, int deviceIndex, long* bytes);
+    [LibraryImport(Library)]
+    internal static partial int adv_memory(int deviceType, int deviceIndex, long* bytes);
     [LibraryImport(Library)] internal static partial int adv_empty_cache(int deviceType);
 
     /// <summary>The message of the last failure on this thread.</summary>

@@ -8,8 +8,10 @@ using static TorchSharp.torch;
 
 namespace AdvContrast.Torch.Binding;
 
-/// <summary>One ATen operator, by name and overload. It is looked up when first called, so an operator that this
-/// libtorch lacks hurts only who uses it.</summary>
+/// <summary>
+/// One ATen operator, by name and overload. It is looked up when first called, so an operator that this
+/// libtorch lacks hurts only who uses it.
+/// </summary>
 internal sealed unsafe class Op(string name, string overload = "")
 {
     // lists of an operator's arguments up to this many cells are copied to the stack
@@ -195,8 +197,10 @@ internal sealed unsafe class Op(string name, string overload = "")
             if (arg.Reference is not (Tensor or Tensor?[])) continue;
             text.Append(first ? "" : ", ");
             first = false;
-            if (arg.Reference is Tensor one) text.Append(one.Describe());
-            else text.Append('[').AppendJoin(", ", Array.ConvertAll((Tensor?[])arg.Reference, Name)).Append(']');
+            text.Append(
+                arg.Reference is Tensor?[] all
+                    ? $"[{string.Join(", ", Array.ConvertAll(all, Name))}]"
+                    : Name((Tensor)arg.Reference));
         }
         return new ExternalException(text.Append("): ").Append(message).ToString());
 

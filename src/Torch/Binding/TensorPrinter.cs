@@ -1,4 +1,3 @@
-using System;
 using System.Globalization;
 using System.Text;
 using TorchSharp;
@@ -63,6 +62,7 @@ internal static class TensorPrinter
     {
         if (value.Type == ScalarType.Bool) return value.ToBoolean().ToString(culture);
         if (value.IsWhole) return value.Whole.ToString(culture);
-        return value.IsComplex ? value.Number.ToString(format, culture) : value.ToDouble().ToString(format, culture);
+        return value.IsComplex ? value.Number.ToString(format, culture) : value.ToDouble().ToString(format,
+            culture);
     }
 }

@@ -10,11 +10,15 @@ public enum MemoryFormat
     /// <summary>Row by row: [n; c; h; w] in that order.</summary>
     Contiguous,
 
-    /// <summary>Pixel by pixel: the channels of one pixel together, which convolutions read fastest.</summary>
+    /// <summary>
+    /// Pixel by pixel: the channels of one pixel together, which convolutions read fastest.
+    /// </summary>
     ChannelsLast,
 }
 
-/// <summary>The libtorch in use: its folder, version, where it was found, and what it was recognised by.</summary>
+/// <summary>
+/// The libtorch in use: its folder, version, where it was found, and what it was recognised by.
+/// </summary>
 public sealed record LibTorchInfo(string Path, string Version, string Found, string Fingerprint);
 
 /// <summary>One device of this machine; memory in bytes.</summary>
@@ -25,7 +29,9 @@ public sealed record DeviceDescription(
     public bool HasFastBfloat16 => HasAvx512Bfloat16 || HasAmx || Device.type == DeviceType.CUDA;
 }
 
-/// <summary>Bytes that tensors take now, the most they have taken, and what is held of the system for them.</summary>
+/// <summary>
+/// Bytes that tensors take now, the most they have taken, and what is held of the system for them.
+/// </summary>
 public readonly record struct MemoryStatistics(long Allocated, long Peak, long Reserved);
 
 /// <summary>What training needs of libtorch beyond TorchSharp's names.</summary>
@@ -41,8 +47,8 @@ public interface IEngine
     bool HasAutocast { get; }
 
     /// <summary>
-    /// On this thread, until disposed, convolutions and matrix products run in the given type, and what needs precision
-    /// in float32.
+    /// On this thread, until disposed, convolutions and matrix products run in the given type, and what needs
+    /// precision runs in float32.
     /// </summary>
     /// <exception cref="NotSupportedException">The tensors come from a source without autocast.</exception>
     IDisposable Autocast(DeviceType device, torch.ScalarType dtype);

@@ -27,16 +27,19 @@ internal static class Machine
         return new MemoryStatistics(resident, Kilobytes(lines, "VmHWM"), resident);
     }
 
-    /// <summary>A CUDA device's name and bytes, from the driver: libtorch tells neither without CUDA's headers.</summary>
+    /// <summary>
+    /// A CUDA device's name and bytes, from the driver: libtorch tells neither without CUDA's headers.
+    /// </summary>
     internal static unsafe DeviceDescription Cuda(int index)
     {
         var device = new torch.Device(DeviceType.CUDA, index);
         var unknown = new DeviceDescription(device, "CUDA device", 0, 0, false, false);
         if (!NativeLibrary.TryLoad("libcuda.so.1", out var driver)) return unknown;
-        var init = (delegate* unmanaged<uint, int>)NativeLibrary.GetExport(driver, "cuInit");
-        var get = (delegate* unmanaged<int*, int, int>)NativeLibrary.GetExport(driver, "cuDeviceGet");
-        var getName = (delegate* unmanaged<byte*, int, int, int>)NativeLibrary.GetExport(driver, "cuDeviceGetName");
-        var getTotal = (delegate* unmanaged<nuint*, int, int>)NativeLibrary.GetExport(driver, "cuDeviceTotalMem_v2");
+        nint Export(string name) => NativeLibrary.GetExport(driver, name);
+        var init = (delegate* unmanaged<uint, int>)Export("cuInit");
+        var get = (delegate* unmanaged<int*, int, int>)Export("cuDeviceGet");
+        var getName = (delegate* unmanaged<byte*, int, int, int>)Export("cuDeviceGetName");
+        var getTotal = (delegate* unmanaged<nuint*, int, int>)Export("cuDeviceTotalMem_v2");
         const int longestName = 256;
         var text = stackalloc byte[longestName];
         int handle;
@@ -52,5 +55,6 @@ internal static class Machine
         lines.FirstOrDefault(line => line.StartsWith(key, StringComparison.Ordinal))?.Split(':', 2)[1].Trim();
 
     private static long Kilobytes(string[] lines, string key) =>
-        Value(lines, key)?.Split(' ')[0] is { } number && long.TryParse(number, out var count) ? count * 1024 : 0;
+        Value(lines, key)?.Split(' ')[0] is { } number && long.TryParse(number,
+            out var count) ? count * 1024 : 0;
 }

@@ -5,7 +5,9 @@ using TorchSharp;
 
 namespace AdvContrast.Torch.Engine;
 
-/// <summary>The engine on the TorchSharp package, which has no autocast, memory formats or statistics of devices.</summary>
+/// <summary>
+/// The engine on the TorchSharp package, which has no autocast, memory formats or statistics of devices.
+/// </summary>
 internal sealed class Implementation : IEngine
 {
     public string Source => "nuget";

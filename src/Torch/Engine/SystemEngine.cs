@@ -26,7 +26,8 @@ internal sealed class Implementation : IEngine
 
     public bool HasAutocast => true;
 
-    public IDisposable Autocast(DeviceType device, torch.ScalarType dtype) => new AutocastScope(device, dtype);
+    public IDisposable Autocast(DeviceType device, torch.ScalarType dtype) =>
+        new AutocastScope(device, dtype);
 
     public torch.Tensor ToMemoryFormat(torch.Tensor x, MemoryFormat format) =>
         Ops.contiguous.Call(x, format == MemoryFormat.ChannelsLast ? NativeChannelsLast : NativeContiguous);
@@ -48,7 +49,8 @@ internal sealed class Implementation : IEngine
 
     public void EmptyCache()
     {
-        if (torch.cuda.is_available()) NativeMethods.Check(NativeMethods.adv_empty_cache((int)DeviceType.CUDA));
+        if (!torch.cuda.is_available()) return;
+        NativeMethods.Check(NativeMethods.adv_empty_cache((int)DeviceType.CUDA));
     }
 
     public bool Deterministic

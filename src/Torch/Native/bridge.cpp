@@ -1,10 +1,12 @@
-// The bridge between .NET and libtorch: one function that calls any ATen operator by its schema, and a handful of others.
+// The bridge between .NET and libtorch: one function that calls any ATen operator by its schema, and others.
 // It compiles against libtorch 1.13 and PyTorch 2.x, on a CPU alone or with CUDA:
 //
-//   g++ -O2 -std=c++17 -shared -fPIC -D_GLIBCXX_USE_CXX11_ABI=<abi> -I<include> -I<include>/torch/csrc/api/include
-//       bridge.cpp -L<lib> -ltorch -ltorch_cpu -lc10 -Wl,-rpath,<lib> -o libadvcontrast_torch.so
+//   g++ -O2 -std=c++17 -shared -fPIC -D_GLIBCXX_USE_CXX11_ABI=<abi> \
+//       -I<include> -I<include>/torch/csrc/api/include bridge.cpp \
+//       -L<lib> -ltorch -ltorch_cpu -lc10 -Wl,-rpath,<lib> -o libadvcontrast_torch.so
 //
-// <abi> is 1 for Debian's libtorch and for PyTorch since 2.6, 0 for older pip builds (torch.compiled_with_cxx11_abi()).
+// <abi> is 1 for Debian's libtorch and for PyTorch since 2.6, 0 for older pip builds
+// (torch.compiled_with_cxx11_abi()).
 #include "bridge.h"
 
 #include <ATen/Context.h>
@@ -30,8 +32,8 @@
 #define TORCH_AT_LEAST(major, minor) \
   (TORCH_VERSION_MAJOR > (major) || (TORCH_VERSION_MAJOR == (major) && TORCH_VERSION_MINOR >= (minor)))
 
-// The caching allocator of every accelerator has one face since 2.9; before that CUDA's own headers are needed, and
-// the CUDA toolkit is often absent where a CUDA PyTorch is present.
+// The caching allocator of every accelerator has one face since 2.9. Before that CUDA's own headers are needed,
+// which are often absent where a CUDA PyTorch is present.
 #if TORCH_AT_LEAST(2, 9)
 #include <c10/core/CachingDeviceAllocator.h>
 #define ADV_DEVICE_ALLOCATOR 1
@@ -41,6 +43,13 @@ namespace {
 
 using c10::IValue;
 using c10::TensorImpl;
+using TensorPointer = c10::intrusive_ptr<TensorImpl, c10::UndefinedTensorImpl>;
+
+#if TORCH_AT_LEAST(2, 4)
+template <class T> using optional = std::optional<T>;
+#else
+template <class T> using optional = c10::optional<T>;
+#endif
 
 thread_local std::string last_error;
 std::atomic<int64_t> live_tensors{0};
@@ -70,7 +79,7 @@ int32_t guarded(F&& body) {
 
 at::Tensor borrow(void* handle) {
   if (!handle) return {};
-  return at::Tensor(c10::intrusive_ptr<TensorImpl, c10::UndefinedTensorImpl>::reclaim_copy(static_cast<TensorImpl*>(handle)));
+  return at::Tensor(TensorPointer::reclaim_copy(static_cast<TensorImpl*>(handle)));
 }
 
 void* release(at::Tensor&& tensor) {
@@ -100,7 +109,7 @@ enum class Want : uint8_t { AsGiven, Float, TensorList, OptionalTensorList, IntL
 struct Operator {
   c10::OperatorHandle handle;
   std::vector<Want> wants;
-  std::vector<c10::optional<IValue>> defaults;
+  std::vector<optional<IValue>> defaults;
 };
 
 Want want_of(const c10::TypePtr& given) {
@@ -125,10 +134,10 @@ Want want_of(const c10::TypePtr& given) {
 IValue tensors_value(const adv_value& v, bool optional_elements) {
   auto handles = static_cast<void**>(v.p);
   if (optional_elements) {
-    c10::List<c10::optional<at::Tensor>> list;
+    c10::List<optional<at::Tensor>> list;
     list.reserve(v.n);
     for (int32_t i = 0; i < v.n; i++)
-      list.push_back(handles[i] ? c10::optional<at::Tensor>(borrow(handles[i])) : c10::optional<at::Tensor>());
+      list.push_back(handles[i] ? optional<at::Tensor>(borrow(handles[i])) : optional<at::Tensor>());
     return list;
   }
   c10::List<at::Tensor> list;
@@ -267,8 +276,8 @@ adv_autocast_t autocast_state(int32_t device_type) {
 #else
   bool cuda = device_type == static_cast<int32_t>(c10::DeviceType::CUDA);
   state.enabled = cuda ? at::autocast::is_enabled() : at::autocast::is_cpu_enabled();
-  state.dtype =
-      static_cast<int32_t>(cuda ? at::autocast::get_autocast_gpu_dtype() : at::autocast::get_autocast_cpu_dtype());
+  auto dtype = cuda ? at::autocast::get_autocast_gpu_dtype() : at::autocast::get_autocast_cpu_dtype();
+  state.dtype = static_cast<int32_t>(dtype);
 #endif
   return state;
 }
@@ -305,7 +314,8 @@ int32_t adv_call(void* op_handle, const adv_value* args, int32_t n, int32_t keep
       if (i < n && args[i].tag != ADV_DEFAULT) {
         stack.push_back(to_ivalue(args[i], op.wants[i]));
       } else {
-        TORCH_CHECK(op.defaults[i].has_value(), "needs a value for '", op.handle.schema().arguments()[i].name(), "'");
+        const auto& name = op.handle.schema().arguments()[i].name();
+        TORCH_CHECK(op.defaults[i].has_value(), "needs a value for '", name, "'");
         stack.push_back(*op.defaults[i]);
       }
     }
@@ -344,7 +354,8 @@ int32_t adv_info(void* handle, adv_info_t* info) {
     if (tensor.requires_grad()) flags |= ADV_REQUIRES_GRAD;
     if (tensor.is_leaf()) flags |= ADV_IS_LEAF;
     if (strided && tensor.is_contiguous()) flags |= ADV_CONTIGUOUS;
-    if (strided && tensor.dim() == 4 && tensor.is_contiguous(c10::MemoryFormat::ChannelsLast)) flags |= ADV_CHANNELS_LAST;
+    bool image = strided && tensor.dim() == 4;
+    if (image && tensor.is_contiguous(c10::MemoryFormat::ChannelsLast)) flags |= ADV_CHANNELS_LAST;
     if (tensor.is_conj()) flags |= ADV_CONJUGATED;
     if (tensor.is_neg()) flags |= ADV_NEGATED;
     if (tensor.is_inference()) flags |= ADV_INFERENCE;
@@ -355,10 +366,12 @@ int32_t adv_info(void* handle, adv_info_t* info) {
 void adv_free(void* handle) {
   if (!handle) return;
   live_tensors.fetch_sub(1, std::memory_order_relaxed);
-  c10::intrusive_ptr<TensorImpl, c10::UndefinedTensorImpl>::reclaim(static_cast<TensorImpl*>(handle));
+  TensorPointer::reclaim(static_cast<TensorImpl*>(handle));
 }
 
-int64_t adv_live(int32_t peak) { return (peak ? peak_tensors : live_tensors).load(std::memory_order_relaxed); }
+int64_t adv_live(int32_t peak) {
+  return (peak ? peak_tensors : live_tensors).load(std::memory_order_relaxed);
+}
 
 int32_t adv_set_requires_grad(void* handle, int32_t on) {
   return guarded([&] {
@@ -380,20 +393,22 @@ int32_t adv_set_grad(void* handle, void* grad) {
   return guarded([&] { borrow(handle).mutable_grad() = borrow(grad); });
 }
 
-int32_t adv_autograd_grad(void** outputs, int32_t n_outputs, void** inputs, int32_t n_inputs, void** grads,
-                          int32_t n_grads, int32_t retain, int32_t create, int32_t allow_unused, void** result) {
+int32_t adv_autograd_grad(void** outputs, int32_t n_outputs, void** inputs, int32_t n_inputs,
+                          void** grads, int32_t n_grads, int32_t retain, int32_t create,
+                          int32_t allow_unused, void** result) {
   return guarded([&] {
-    auto keep = retain < 0 ? c10::optional<bool>() : c10::optional<bool>(retain != 0);
+    auto keep = retain < 0 ? optional<bool>() : optional<bool>(retain != 0);
     auto found = torch::autograd::grad(borrow_all(outputs, n_outputs), borrow_all(inputs, n_inputs),
                                        borrow_all(grads, n_grads), keep, create != 0, allow_unused != 0);
     for (int32_t i = 0; i < n_inputs; i++) result[i] = release(std::move(found[i]));
   });
 }
 
-int32_t adv_autograd_backward(void** tensors, int32_t n_tensors, void** grads, int32_t n_grads, int32_t retain,
+int32_t adv_autograd_backward(void** tensors, int32_t n_tensors, void** grads, int32_t n_grads,
+    int32_t retain,
                               int32_t create, void** inputs, int32_t n_inputs) {
   return guarded([&] {
-    auto keep = retain < 0 ? c10::optional<bool>() : c10::optional<bool>(retain != 0);
+    auto keep = retain < 0 ? optional<bool>() : optional<bool>(retain != 0);
     torch::autograd::backward(borrow_all(tensors, n_tensors), borrow_all(grads, n_grads), keep, create != 0,
                               borrow_all(inputs, n_inputs));
   });
@@ -483,7 +498,9 @@ void* adv_generator_new(int32_t device_type, int32_t device_index, uint64_t seed
     guard_of(static_cast<c10::DeviceType>(device_type));
     // a clone of the default one is the way that needs no header of the device's own
     at::Generator shared = at::globalContext().defaultGenerator(device_of(device_type, device_index));
+    std::unique_lock<std::mutex> lock(shared.mutex());
     at::Generator own = shared.clone();
+    lock.unlock();
     own.set_current_seed(seed);
     handle = own.unsafeReleaseGeneratorImpl();
   });
@@ -571,7 +588,7 @@ int32_t adv_memory(int32_t device_type, int32_t device_index, int64_t* bytes) {
     bytes[1] = stats.allocated_bytes[0].peak;
     bytes[2] = stats.reserved_bytes[0].current;
 #else
-    TORCH_CHECK(false, "memory statistics of a device need PyTorch 2.9 or later, and this is ", TORCH_VERSION);
+    TORCH_CHECK(false, "memory statistics of a device need PyTorch 2.9, and this is ", TORCH_VERSION);
 #endif
   });
 }
@@ -584,7 +601,7 @@ int32_t adv_empty_cache(int32_t device_type) {
     TORCH_CHECK(guard_of(type), "this libtorch was built without ", c10::DeviceTypeName(type));
     c10::getDeviceAllocator(type)->emptyCache();
 #else
-    TORCH_CHECK(false, "emptying a device's cache needs PyTorch 2.9 or later, and this is ", TORCH_VERSION);
+    TORCH_CHECK(false, "emptying a device's cache needs PyTorch 2.9, and this is ", TORCH_VERSION);
 #endif
   });
 }

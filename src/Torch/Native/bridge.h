@@ -1,6 +1,6 @@
-// The C face of libtorch that the managed side calls. Every function that can fail returns 0 or null and leaves its
-// message with adv_error(); no C++ exception crosses this line. Tensor handles are counted references: whoever gets one
-// frees it once with adv_free. A null handle is the undefined tensor.
+// The C face of libtorch that the managed side calls. Every function that can fail returns 0 or null and leaves
+// its message with adv_error(); no C++ exception crosses this line. Tensor handles are counted references: whoever
+// gets one frees it once with adv_free. A null handle is the undefined tensor.
 #pragma once
 #include <cstdint>
 
@@ -78,11 +78,12 @@ struct adv_autocast_t {
 ADV_API const char* adv_error();
 ADV_API const char* adv_version();
 
-// Operators: found once by name ("aten::add") and overload ("Tensor"), then called with as many leading arguments as
-// wanted; the schema's defaults fill the rest. Results, lists flattened, stay readable until the thread's next call.
-// With keep = 0 they are dropped (operators that change their argument in place).
+// Operators: found once by name ("aten::add") and overload ("Tensor"), then called with as many leading
+// arguments as wanted; the schema's defaults fill the rest. Results, lists flattened, stay readable until the
+// thread's next call. With keep = 0 they are dropped (operators that change their argument in place).
 ADV_API void* adv_op(const char* name, const char* overload);
-ADV_API int32_t adv_call(void* op, const adv_value* args, int32_t n, int32_t keep, const adv_value** results, int32_t* count);
+ADV_API int32_t adv_call(void* op, const adv_value* args, int32_t n, int32_t keep,
+                         const adv_value** results, int32_t* count);
 
 ADV_API int32_t adv_info(void* tensor, adv_info_t* info);
 ADV_API void adv_free(void* tensor);
@@ -95,10 +96,11 @@ ADV_API int32_t adv_get_grad(void* tensor, void** grad);
 ADV_API int32_t adv_set_grad(void* tensor, void* grad);
 
 // retain: 0 no, 1 yes, -1 as create says. result has room for as many handles as there are inputs.
-ADV_API int32_t adv_autograd_grad(void** outputs, int32_t n_outputs, void** inputs, int32_t n_inputs, void** grads,
-                                  int32_t n_grads, int32_t retain, int32_t create, int32_t allow_unused, void** result);
-ADV_API int32_t adv_autograd_backward(void** tensors, int32_t n_tensors, void** grads, int32_t n_grads, int32_t retain,
-                                      int32_t create, void** inputs, int32_t n_inputs);
+ADV_API int32_t adv_autograd_grad(void** outputs, int32_t n_outputs, void** inputs, int32_t n_inputs,
+                                  void** grads, int32_t n_grads, int32_t retain, int32_t create,
+                                  int32_t allow_unused, void** result);
+ADV_API int32_t adv_autograd_backward(void** tensors, int32_t n_tensors, void** grads, int32_t n_grads,
+                                      int32_t retain, int32_t create, void** inputs, int32_t n_inputs);
 
 // value -1 asks; otherwise sets. Returns what it was before, or -1 on an error.
 ADV_API int32_t adv_flag(int32_t flag, int32_t value);

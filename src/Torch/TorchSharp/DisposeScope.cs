@@ -4,7 +4,9 @@ using System.Linq;
 
 namespace TorchSharp;
 
-/// <summary>Holds what was created on its thread while it was the innermost scope, and disposes it at the end.</summary>
+/// <summary>
+/// Holds what was created on its thread while it was the innermost scope, and disposes it at the end.
+/// </summary>
 public sealed class DisposeScope : IDisposable
 {
     private readonly HashSet<IDisposable> held = new(ReferenceEqualityComparer.Instance);
@@ -48,7 +50,8 @@ public sealed class DisposeScope : IDisposable
         where T1 : IDisposable where T2 : IDisposable where T3 : IDisposable =>
         (MoveToOuter(first), MoveToOuter(second), MoveToOuter(third));
 
-    public void MoveToOuter(params IDisposable[] disposables) => MoveToOuter((IEnumerable<IDisposable>)disposables);
+    public void MoveToOuter(params IDisposable[] disposables) =>
+        MoveToOuter((IEnumerable<IDisposable>)disposables);
 
     public void MoveToOuter(IEnumerable<IDisposable> disposables)
     {
@@ -122,7 +125,8 @@ public sealed class DisposeScope : IDisposable
 
     public void DisposeEverythingBut(IEnumerable<IDisposable> inKeep)
     {
-        var keep = new HashSet<IDisposable>(inKeep.Where(kept => kept is not null), ReferenceEqualityComparer.Instance);
+        var given = inKeep.Where(kept => kept is not null);
+        var keep = new HashSet<IDisposable>(given, ReferenceEqualityComparer.Instance);
         foreach (var disposable in held.Where(one => !keep.Contains(one)).ToArray())
         {
             disposable.Dispose();
@@ -130,7 +134,8 @@ public sealed class DisposeScope : IDisposable
         }
     }
 
-    public void DisposeEverythingBut(params IDisposable[] keep) => DisposeEverythingBut((IEnumerable<IDisposable>)keep);
+    public void DisposeEverythingBut(params IDisposable[] keep) =>
+        DisposeEverythingBut((IEnumerable<IDisposable>)keep);
 
     public T DisposeEverythingBut<T>(T keep) where T : IDisposable
     {
@@ -138,7 +143,8 @@ public sealed class DisposeScope : IDisposable
         return keep;
     }
 
-    public (T1, T2) DisposeEverythingBut<T1, T2>(T1 first, T2 second) where T1 : IDisposable where T2 : IDisposable
+    public (T1, T2) DisposeEverythingBut<T1, T2>(T1 first, T2 second)
+        where T1 : IDisposable where T2 : IDisposable
     {
         DisposeEverythingBut((IEnumerable<IDisposable>)[first, second]);
         return (first, second);

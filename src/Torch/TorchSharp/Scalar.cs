@@ -40,7 +40,8 @@ public sealed class Scalar : IDisposable
     public static implicit operator Scalar(short value) => new(ScalarType.Int16, value);
     public static implicit operator Scalar(int value) => new(ScalarType.Int32, value);
     public static implicit operator Scalar(long value) => new(ScalarType.Int64, value);
-    public static implicit operator Scalar(Half value) => new(ScalarType.Float16, new Complex((double)value, 0));
+    public static implicit operator Scalar(Half value) =>
+        new(ScalarType.Float16, new Complex((double)value, 0));
     public static implicit operator Scalar(float value) => new(ScalarType.Float32, new Complex(value, 0));
     public static implicit operator Scalar(double value) => new(ScalarType.Float64, new Complex(value, 0));
     public static implicit operator Scalar(bool value) => new(ScalarType.Bool, value ? 1L : 0L);

@@ -66,26 +66,23 @@ public static partial class torch
         public Tensor isposinf() => Ops.isposinf.Call(this);
         public Tensor isreal() => Ops.isreal.Call(this);
         public Tensor logical_not() => Ops.logical_not.Call(this);
-        public Tensor bitwise_not() => Ops.itwise_not.CallBool(this);
+        public Tensor bitwise_not() => Ops.bitwise_not.Call(this);
         public Tensor logical_not_() => Ops.logical_not_.InPlace(this);
         public Tensor bitwise_not_() => Ops.bitwise_not_.InPlace(this);
         public Tensor logical_and(Tensor other) => Ops.logical_and.Call(this, other);
         public Tensor logical_or(Tensor other) => Ops.logical_or.Call(this, other);
         public Tensor logical_xor(Tensor other) => Ops.logical_xor.Call(this, other);
-        public Tensor bitwise_and(Tensor other) => Ops.itwise_and_Tensor.CallBool(this, other);
-        public Tensor bitwise_or(Tensor other) => Ops.itwise_or_Tensor.CallBool(this, other);
-        public Tensor bitwise_xor(Tensor other) => Ops.itwise_xor_Tensor.CallBool(this, other);
+        public Tensor bitwise_and(Tensor other) => Ops.bitwise_and_Tensor.Call(this, other);
+        public Tensor bitwise_or(Tensor other) => Ops.bitwise_or_Tensor.Call(this, other);
+        public Tensor bitwise_xor(Tensor other) => Ops.bitwise_xor_Tensor.Call(this, other);
         public Tensor logical_and_(Tensor other) => Ops.logical_and_.InPlace(this, other);
         public Tensor logical_or_(Tensor other) => Ops.logical_or_.InPlace(this, other);
         public Tensor logical_xor_(Tensor other) => Ops.logical_xor_.InPlace(this, other);
         public Tensor bitwise_and_(Tensor other) => Ops.bitwise_and__Tensor.InPlace(this, other);
         public Tensor bitwise_or_(Tensor other) => Ops.bitwise_or__Tensor.InPlace(this, other);
         public Tensor bitwise_xor_(Tensor other) => Ops.bitwise_xor__Tensor.InPlace(this, other);
-        public Tensor bitwise_left_shift(Tensor other) => Ops.itwise_left_shift_Tensor.CallBool(this, other);
-
-        public Tensor bitwise_right_shift(Tensor other) =>
-            Ops.itwise_right_shift_Tensor.CallBool(this, other);
-
+        public Tensor bitwise_left_shift(Tensor other) => Ops.bitwise_left_shift_Tensor.Call(this, other);
+        public Tensor bitwise_right_shift(Tensor other) => Ops.bitwise_right_shift_Tensor.Call(this, other);
         public bool is_nonzero() => Ops.is_nonzero.CallBool(this);
     }
 }

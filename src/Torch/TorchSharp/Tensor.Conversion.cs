@@ -79,7 +79,7 @@ public static partial class torch
         public Tensor uniform_(double from, double to, Generator? generator = null) =>
             Ops.uniform_.InPlace(this, from, to, generator);
 
-        public Tensor bernoulli(Generator? generator = null) => Ops.ernoulli.CallBool(this, generator);
+        public Tensor bernoulli(Generator? generator = null) => Ops.bernoulli.Call(this, generator);
 
         public Tensor bernoulli_(double p = 0.5, Generator? generator = null) =>
             Ops.bernoulli__float.InPlace(this, p, generator);

@@ -43,16 +43,19 @@ public static partial class torch
             {
                 var info = Info();
                 if (info.DeviceType != (int)DeviceType.CPU)
-                    throw new InvalidOperationException("Only the bytes of a tensor on the CPU can be reached.");
+                    throw new InvalidOperationException(
+                        "Only the bytes of a tensor on the CPU can be reached.");
                 if ((info.Flags & TensorFlags.Contiguous) == 0)
-                    throw new InvalidOperationException("Only the bytes of a contiguous tensor can be reached.");
+                    throw new InvalidOperationException(
+                        "Only the bytes of a contiguous tensor can be reached.");
                 return new Span<byte>(info.Data, checked((int)(info.Count * info.ElementSize)));
             }
             set
             {
                 var own = bytes;
                 if (own.Length != value.Length)
-                    throw new ArgumentException($"The tensor has {own.Length} bytes and was given {value.Length}.");
+                    throw new ArgumentException(
+                        $"The tensor has {own.Length} bytes and was given {value.Length}.");
                 value.CopyTo(own);
             }
         }
@@ -72,7 +75,8 @@ public static partial class torch
             bool disamb, string? fltFormat = null, int? width = null,
             System.Globalization.CultureInfo? cultureInfo = null, string? newLine = null) =>
             TensorPrinter.Print(
-                this, disamb ? TensorStringStyle.Numpy : TensorStringStyle.Metadata, fltFormat, cultureInfo, newLine);
+                this, disamb ? TensorStringStyle.Numpy : TensorStringStyle.Metadata, fltFormat, cultureInfo,
+                newLine);
 
         public string ToString(
             TensorStringStyle style, string? fltFormat = null, int? width = null,

@@ -18,7 +18,8 @@ public static partial class torch
         public static (Tensor, Tensor) kthvalue(Tensor input, long k, long? dim, bool keepdim = false) =>
             Ops.kthvalue.Call2(input, k, dim ?? -1, keepdim);
 
-        public (Tensor, Tensor) kthvalue(long k, long? dim, bool keepdim = false) => kthvalue(this, k, dim, keepdim);
+        public (Tensor, Tensor) kthvalue(long k, long? dim, bool keepdim = false) =>
+            kthvalue(this, k, dim, keepdim);
 
         /// <summary>Itself; names for dimensions are TorchSharp's alone.</summary>
         internal Tensor Checked(string[]? names)
@@ -46,7 +47,8 @@ public static partial class torch
             return op.Call(converted, dims, unbiased, keepdim);
         }
 
-        private (Tensor, Tensor) SpreadAndMean(Op op, long[] dims, bool unbiased, bool keepdim, ScalarType? type)
+        private (Tensor, Tensor) SpreadAndMean(
+            Op op, long[] dims, bool unbiased, bool keepdim, ScalarType? type)
         {
             if (type is null || type == dtype) return op.Call2(this, dims, unbiased, keepdim);
             using var converted = to(type.Value);

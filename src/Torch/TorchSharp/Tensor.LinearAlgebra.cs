@@ -9,7 +9,7 @@ public static partial class torch
     {
         public Tensor matmul(Tensor target) => Ops.matmul.Call(this, target);
         public Tensor mm(Tensor target) => Ops.mm.Call(this, target);
-        public Tensor bmm(Tensor batch2) => Ops.mm.CallBool(this, batch2);
+        public Tensor bmm(Tensor batch2) => Ops.bmm.Call(this, batch2);
         public Tensor mv(Tensor target) => Ops.mv.Call(this, target);
         public Tensor dot(Tensor target) => Ops.dot.Call(this, target);
         public Tensor outer(Tensor vec2) => Ops.outer.Call(this, vec2);
@@ -24,7 +24,7 @@ public static partial class torch
             Ops.addmm_.InPlace(this, mat1, mat2, beta, alpha);
 
         public Tensor baddbmm(Tensor batch1, Tensor batch2, float beta = 1, float alpha = 1) =>
-            Ops.addbmm.CallBool(this, batch1, batch2, beta, alpha);
+            Ops.baddbmm.Call(this, batch1, batch2, beta, alpha);
 
         public Tensor addmv(Tensor mat, Tensor vec, float beta = 1, float alpha = 1) =>
             Ops.addmv.Call(this, mat, vec, beta, alpha);

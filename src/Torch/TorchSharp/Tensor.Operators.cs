@@ -65,15 +65,14 @@ public static partial class torch
         public static Tensor operator -(Tensor tensor) => Ops.neg.Call(tensor);
 
         public static Tensor operator &(Tensor left, Tensor right) =>
-            Ops.itwise_and_Tensor.CallBool(left, right);
+            Ops.bitwise_and_Tensor.Call(left, right);
 
-        public static Tensor operator |(Tensor left, Tensor right) =>
-            Ops.itwise_or_Tensor.CallBool(left, right);
+        public static Tensor operator |(Tensor left, Tensor right) => Ops.bitwise_or_Tensor.Call(left, right);
 
         public static Tensor operator ^(Tensor left, Tensor right) =>
-            Ops.itwise_xor_Tensor.CallBool(left, right);
+            Ops.bitwise_xor_Tensor.Call(left, right);
 
-        public static Tensor operator ~(Tensor left) => Ops.itwise_not.CallBool(left);
+        public static Tensor operator ~(Tensor left) => Ops.bitwise_not.Call(left);
 
         public static Tensor operator ==(Scalar left, Tensor right) => Ops.eq_Scalar.Call(right, left);
         public static Tensor operator ==(Tensor left, Scalar right) => Ops.eq_Scalar.Call(left, right);

@@ -204,7 +204,7 @@ public static partial class torch
             Ops.topk.Call2(this, k, dim, largest, sorted);
 
         public Tensor bincount(Tensor? weights, long minlength = 0) =>
-            Ops.incount.CallBool(this, weights, minlength);
+            Ops.bincount.Call(this, weights, minlength);
 
         public Tensor histc(long bins = 100, long min = 0, long max = 0) =>
             Ops.histc.Call(this, bins, min, max);

@@ -47,7 +47,7 @@ public static partial class torch
         public Tensor expand(params long[] sizes) => Ops.expand.Call(this, sizes);
 
         public Tensor expand_as(Tensor other) => Ops.expand.Call(this, other.shape);
-        public Tensor broadcast_to(params long[] shape) => Ops.roadcast_to.CallBool(this, shape);
+        public Tensor broadcast_to(params long[] shape) => Ops.broadcast_to.Call(this, shape);
         public Tensor repeat(params long[] sizes) => Ops.repeat.Call(this, sizes);
         public Tensor tile(long[] reps) => Ops.tile.Call(this, reps);
 

@@ -139,7 +139,8 @@ public static partial class torch
         public unsafe long[] stride()
         {
             var info = Info();
-            var strides = info.Strides == null ? [] : new ReadOnlySpan<long>(info.Strides, (int)info.Dim).ToArray();
+            var dims = info.Strides == null ? 0 : (int)info.Dim;
+            var strides = new ReadOnlySpan<long>(info.Strides, dims).ToArray();
             GC.KeepAlive(this);
             return strides;
         }
@@ -248,6 +249,7 @@ public static partial class torch
         }
 
         private static void ThrowInvalid() =>
-            throw new ObjectDisposedException(nameof(Tensor), "The tensor was disposed, or never had a value.");
+            throw new ObjectDisposedException(
+                nameof(Tensor), "The tensor was disposed, or never had a value.");
     }
 }

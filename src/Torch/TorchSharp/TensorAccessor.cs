@@ -19,7 +19,8 @@ public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T> where
         ElementTypes.Check<T>(tensor);
         var info = tensor.Info();
         if (info.DeviceType != (int)DeviceType.CPU)
-            throw new InvalidOperationException("Reading data from non-CPU memory is not supported. Move or copy the tensor to the cpu before reading.");
+            throw new InvalidOperationException(
+                "Only the values of a tensor on the CPU can be read: use cpu().");
         this.tensor = tensor.alias().DetachFromDisposeScope();
         shape = tensor.shape;
         strides = tensor.stride();
@@ -139,15 +140,18 @@ public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T> where
         Open();
         if (indices.Length == 1 && shape.Length != 1)
         {
-            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((ulong)indices[0], (ulong)Count, nameof(indices));
+            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((ulong)indices[0], (ulong)Count,
+                nameof(indices));
             return OffsetOf(indices[0]);
         }
         if (indices.Length != shape.Length)
-            throw new ArgumentException($"{indices.Length} indices for {shape.Length} dimensions", nameof(indices));
+            throw new ArgumentException(
+                $"{indices.Length} indices for {shape.Length} dimensions", nameof(indices));
         long offset = 0;
         for (var d = 0; d < indices.Length; d++)
         {
-            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((ulong)indices[d], (ulong)shape[d], nameof(indices));
+            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((ulong)indices[d], (ulong)shape[d],
+                nameof(indices));
             offset += indices[d] * strides[d];
         }
         return offset;

@@ -27,7 +27,8 @@ public static class TensorExtensionMethods
     public static Complex ToComplexFloat64(this Tensor value) => Number(value).ToComplexFloat64();
 
     /// <summary>The product of the lengths.</summary>
-    public static long TotalSize(this IEnumerable<long> shape) => shape.Aggregate(1L, (all, length) => all * length);
+    public static long TotalSize(this IEnumerable<long> shape) =>
+        shape.Aggregate(1L, (all, length) => all * length);
 
     /// <summary>Bytes an element takes.</summary>
     public static int ElementSize(this ScalarType type) => type switch
@@ -40,7 +41,8 @@ public static class TensorExtensionMethods
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "not a type of element"),
     };
 
-    public static string metastr(this Tensor tensor) => TensorPrinter.Print(tensor, TensorStringStyle.Metadata);
+    public static string metastr(this Tensor tensor) =>
+        TensorPrinter.Print(tensor, TensorStringStyle.Metadata);
 
     public static string str(
         this Tensor tensor, string? fltFormat = null, int? width = null, string? newLine = null,

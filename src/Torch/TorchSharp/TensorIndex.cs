@@ -7,7 +7,9 @@ namespace TorchSharp;
 
 public static partial class torch
 {
-    /// <summary>One place in an index: a number, a slice, a mask or a tensor of indices, a new dimension, or "...".</summary>
+    /// <summary>
+    /// One place in an index: a number, a slice, a mask or a tensor of indices, a new dimension, or "...".
+    /// </summary>
     public struct TensorIndex
     {
         internal enum Form { None, Number, Slice, Truth, Tensor, Ellipsis }
@@ -42,7 +44,8 @@ public static partial class torch
         public static TensorIndex Single(long? index) =>
             index is null ? None : new TensorIndex { Kind = Form.Number, Start = index };
 
-        public static TensorIndex Tensor(torch.Tensor tensor) => new() { Kind = Form.Tensor, Indices = tensor };
+        public static TensorIndex Tensor(torch.Tensor tensor) =>
+            new() { Kind = Form.Tensor, Indices = tensor };
 
         public static implicit operator TensorIndex(long value) => Single(value);
 
@@ -151,7 +154,8 @@ public static partial class torch
         public Tensor index_put_(Tensor value, Tensor[] indices, bool accumulate = false) =>
             Ops.index_put_.InPlace(this, indices, value, accumulate);
 
-        public Tensor index_put_(Tensor value, params TensorIndex[] indices) => index_put_(value, indices, false);
+        public Tensor index_put_(Tensor value, params TensorIndex[] indices) =>
+            index_put_(value, indices, false);
 
         public Tensor index_put_(Tensor value, params Tensor[] indices) => index_put_(value, indices, false);
 
@@ -167,7 +171,8 @@ public static partial class torch
             return index_put_(number, indices, false);
         }
 
-        private Tensor Number(Scalar value) => Ops.full.Call(Array.Empty<long>(), value, dtype, Arg.Default, device);
+        private Tensor Number(Scalar value) =>
+            Ops.full.Call(Array.Empty<long>(), value, dtype, Arg.Default, device);
 
         private Tensor At(ReadOnlySpan<long> indices)
         {
@@ -187,8 +192,8 @@ public static partial class torch
         }
 
         /// <summary>
-        /// Takes the numbers, slices and new dimensions as views. Tensors remain, each at the dimension of the view
-        /// to which it belongs; null where there are none.
+        /// Takes the numbers, slices and new dimensions as views. Tensors remain, each at the dimension of the
+        /// view to which it belongs; null where there are none.
         /// </summary>
         private (Tensor View, Tensor?[]? Tensors) Narrow(TensorIndex[] indices)
         {
@@ -215,7 +220,8 @@ public static partial class torch
                         Replace(ref view, view.select(at, one.Start!.Value));
                         break;
                     case TensorIndex.Form.Slice:
-                        Replace(ref view, Ops.slice_Tensor.Call(view, at++, one.Start, one.Stop, one.Step ?? 1));
+                        var part = Ops.slice_Tensor.Call(view, at++, one.Start, one.Stop, one.Step ?? 1);
+                        Replace(ref view, part);
                         break;
                     case TensorIndex.Form.None:
                         Replace(ref view, view.unsqueeze(at++));

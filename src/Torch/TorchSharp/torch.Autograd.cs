@@ -45,8 +45,8 @@ public static partial class torch
     public static partial class autograd
     {
         /// <summary>
-        /// The gradients of the outputs' sum with respect to the inputs. With allow_unused, the gradient of an input
-        /// that has no part in the outputs is a tensor that IsInvalid.
+        /// The gradients of the outputs' sum with respect to the inputs. With allow_unused, the gradient of an
+        /// input that has no part in the outputs is a tensor that IsInvalid.
         /// </summary>
         public static unsafe IList<Tensor> grad(
             IList<Tensor> outputs, IList<Tensor> inputs, IList<Tensor>? grad_outputs = null,
@@ -94,8 +94,8 @@ public static partial class torch
         }
 
         public static void backward(
-            Tensor tensor, IList<Tensor>? grad_tensors = null, bool? retain_graph = null, bool create_graph = false,
-            IList<Tensor>? inputs = null) =>
+            Tensor tensor, IList<Tensor>? grad_tensors = null, bool? retain_graph = null,
+            bool create_graph = false, IList<Tensor>? inputs = null) =>
             backward([tensor], grad_tensors, retain_graph, create_graph, inputs);
 
         public static void backward(

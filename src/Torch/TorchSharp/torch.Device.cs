@@ -20,7 +20,8 @@ public static partial class torch
     public static void InitializeDeviceType(DeviceType deviceType)
     {
         if (!TryInitializeDeviceType(deviceType))
-            throw new InvalidOperationException($"Torch device type {deviceType} did not initialise on the current machine.");
+            throw new InvalidOperationException(
+                $"Torch device type {deviceType} did not initialise on the current machine.");
     }
 
     public static bool TryInitializeDeviceType(DeviceType deviceType) =>
@@ -47,7 +48,8 @@ public static partial class torch
             index = -1;
             if (parts.Length == 1) return;
             if (parts.Length > 2 || !int.TryParse(parts[1], out var number) || number < 0)
-                throw new ArgumentException($"'{description}' is not a device; say cpu, cuda or cuda:0", nameof(description));
+                throw new ArgumentException(
+                    $"'{description}' is not a device; say cpu, cuda or cuda:0", nameof(description));
             index = type == DeviceType.CPU ? -1 : number;
         }
 
@@ -78,7 +80,8 @@ public static partial class torch
         private static DeviceType Parse(string name) =>
             Enum.TryParse<DeviceType>(name, ignoreCase: true, out var type) && !int.TryParse(name, out _)
                 ? type
-                : throw new ArgumentException($"'{name}' is not a kind of device; say cpu or cuda", nameof(name));
+                : throw new ArgumentException(
+                    $"'{name}' is not a kind of device; say cpu or cuda", nameof(name));
     }
 
     public static partial class cuda

@@ -90,7 +90,7 @@ public static partial class torch
     public static Tensor einsum(string equation, params Tensor[] tensors) =>
         Ops.einsum.Call(equation, tensors);
 
-    public static Tensor block_diag(params Tensor[] tensors) => Ops.lock_diag.CallBool(tensors);
+    public static Tensor block_diag(params Tensor[] tensors) => Ops.block_diag.Call(tensors);
 
     public static IList<Tensor> broadcast_tensors(params Tensor[] tensors) =>
         Ops.broadcast_tensors.CallMany(tensors);

@@ -195,4 +195,8 @@ public static partial class torch
     public static Tensor erfinv(Tensor input) => input.erfinv();
     public static Tensor erfinv_(Tensor input) => input.erfinv_();
     public static Tensor exp(Tensor input) => input.exp();
+    public static Tensor exp2(Tensor input) => input.exp2();
+    public static Tensor exp_(Tensor input) => input.exp_();
+    public static Tensor expm1(Tensor input) => input.expm1();
+    public static Tensor expm1_(Tensor input) => input.expm1_();
 }

@@ -64,8 +64,11 @@ public static partial class torch
         public Device device { get; private set; }
 
         /// <summary>The generator that a device uses where none is named.</summary>
-        internal static Generator OfDevice(Device device) =>
-            new(device, NativeMethods.Check(NativeMethods.adv_generator_default((int)device.type, device.index)));
+        internal static Generator OfDevice(Device device)
+        {
+            var found = NativeMethods.adv_generator_default((int)device.type, device.index);
+            return new Generator(device, NativeMethods.Check(found));
+        }
 
         public unsafe Tensor get_state()
         {

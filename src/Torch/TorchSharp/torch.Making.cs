@@ -7,10 +7,12 @@ namespace TorchSharp;
 public static partial class torch
 {
     /// <summary>The values of an array of any rank, copied, in its own type of element.</summary>
-    public static Tensor from_array(Array rawArray, Device? device = null) => from_array(rawArray, null, device);
+    public static Tensor from_array(Array rawArray, Device? device = null) =>
+        from_array(rawArray, null, device);
 
     public static Tensor from_array(
-        Array rawArray, ScalarType? dtype, Device? device = null, bool requires_grad = false, string[]? names = null)
+        Array rawArray, ScalarType? dtype, Device? device = null, bool requires_grad = false,
+        string[]? names = null)
     {
         var type = ElementTypes.Of(rawArray.GetType().GetElementType()!);
         var size = new long[rawArray.Rank];
@@ -39,14 +41,16 @@ public static partial class torch
         Copied(new ReadOnlySpan<T>(in value), [], dtype, device, requires_grad, null);
 
     private static Tensor Copied<T>(
-        ReadOnlySpan<T> values, ReadOnlySpan<long> size, ScalarType? dtype, Device? device, bool requires_grad,
-        string[]? names) where T : unmanaged
+        ReadOnlySpan<T> values, ReadOnlySpan<long> size, ScalarType? dtype, Device? device,
+        bool requires_grad, string[]? names) where T : unmanaged
     {
         var count = 1L;
         foreach (var length in size) count *= length;
         if (count != values.Length)
-            throw new ArgumentException(
-                $"{values.Length} values do not fill a tensor of shape [{string.Join(", ", size.ToArray())}].");
+        {
+            var shape = string.Join(", ", size.ToArray());
+            throw new ArgumentException($"{values.Length} values do not fill a tensor of shape [{shape}].");
+        }
         var host = Host(MemoryMarshal.AsBytes(values), size, ElementTypes.Of(typeof(T)));
         return Finish(host, dtype, device, requires_grad, names);
     }
@@ -72,7 +76,8 @@ public static partial class torch
         checked((int)(array.LongLength * ElementTypes.Of(array.GetType().GetElementType()!).ElementSize())));
 
     private static Tensor Make(
-        Op op, ReadOnlySpan<long> size, ScalarType? dtype, Device? device, bool requires_grad, string[]? names) =>
+        Op op, ReadOnlySpan<long> size, ScalarType? dtype, Device? device, bool requires_grad,
+        string[]? names) =>
         op.Call(size, dtype, Arg.None, device).Checked(names).requires_grad_(requires_grad);
 
     private static Tensor Filled(
@@ -82,8 +87,8 @@ public static partial class torch
             .Checked(names).requires_grad_(requires_grad);
 
     private static Tensor Draw(
-        Op op, ReadOnlySpan<long> size, ScalarType? dtype, Device? device, bool requires_grad, Generator? generator,
-        string[]? names) =>
+        Op op, ReadOnlySpan<long> size, ScalarType? dtype, Device? device, bool requires_grad,
+        Generator? generator, string[]? names) =>
         op.Call(size, generator, dtype, Arg.None, device).Checked(names).requires_grad_(requires_grad);
 
     private static Tensor Integers(

@@ -17,8 +17,8 @@ public static partial class torch
         Draw(Ops.rand_generator, [dim0, dim1, dim2], dtype, device, requires_grad, generator, names);
 
     public static Tensor rand(
-        int rows, int columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        Generator? generator = null, string[]? names = null) =>
+        int rows, int columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, Generator? generator = null, string[]? names = null) =>
         Draw(Ops.rand_generator, [rows, columns], dtype, device, requires_grad, generator, names);
 
     public static Tensor rand(
@@ -37,8 +37,8 @@ public static partial class torch
         Draw(Ops.rand_generator, [dim0, dim1, dim2], dtype, device, requires_grad, generator, names);
 
     public static Tensor rand(
-        long rows, long columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        Generator? generator = null, string[]? names = null) =>
+        long rows, long columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, Generator? generator = null, string[]? names = null) =>
         Draw(Ops.rand_generator, [rows, columns], dtype, device, requires_grad, generator, names);
 
     public static Tensor rand(
@@ -52,8 +52,8 @@ public static partial class torch
         Draw(Ops.rand_generator, size, dtype, device, requires_grad, generator, names);
 
     public static Tensor rand(
-        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        Generator? generator = null, string[]? names = null) =>
+        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, Generator? generator = null, string[]? names = null) =>
         Draw(Ops.rand_generator, size, dtype, device, requires_grad, generator, names);
 
     public static Tensor randn(
@@ -67,8 +67,8 @@ public static partial class torch
         Draw(Ops.randn_generator, [dim0, dim1, dim2], dtype, device, requires_grad, generator, names);
 
     public static Tensor randn(
-        int rows, int columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        Generator? generator = null, string[]? names = null) =>
+        int rows, int columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, Generator? generator = null, string[]? names = null) =>
         Draw(Ops.randn_generator, [rows, columns], dtype, device, requires_grad, generator, names);
 
     public static Tensor randn(
@@ -87,8 +87,8 @@ public static partial class torch
         Draw(Ops.randn_generator, [dim0, dim1, dim2], dtype, device, requires_grad, generator, names);
 
     public static Tensor randn(
-        long rows, long columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        Generator? generator = null, string[]? names = null) =>
+        long rows, long columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, Generator? generator = null, string[]? names = null) =>
         Draw(Ops.randn_generator, [rows, columns], dtype, device, requires_grad, generator, names);
 
     public static Tensor randn(
@@ -102,8 +102,8 @@ public static partial class torch
         Draw(Ops.randn_generator, size, dtype, device, requires_grad, generator, names);
 
     public static Tensor randn(
-        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        Generator? generator = null, string[]? names = null) =>
+        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, Generator? generator = null, string[]? names = null) =>
         Draw(Ops.randn_generator, size, dtype, device, requires_grad, generator, names);
 
     public static Tensor randint(
@@ -119,8 +119,8 @@ public static partial class torch
             low, high, Array.ConvertAll(size, n => (long)n), dtype, device, requires_grad, generator, names);
 
     public static Tensor randint(
-        long high, long[] size, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        Generator? generator = null, string[]? names = null) =>
+        long high, long[] size, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, Generator? generator = null, string[]? names = null) =>
         Integers(0, high, size, dtype, device, requires_grad, generator, names);
 
     public static Tensor randint(

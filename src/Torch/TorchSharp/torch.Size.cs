@@ -21,7 +21,8 @@ public static partial class torch
         public Size((long, long) size) => lengths = [size.Item1, size.Item2];
         public Size((long, long, long) size) => lengths = [size.Item1, size.Item2, size.Item3];
 
-        public Size((long, long, long, long) size) => lengths = [size.Item1, size.Item2, size.Item3, size.Item4];
+        public Size((long, long, long, long) size) =>
+            lengths = [size.Item1, size.Item2, size.Item3, size.Item4];
 
         public Size((long, long, long, long, long) size) =>
             lengths = [size.Item1, size.Item2, size.Item3, size.Item4, size.Item5];
@@ -58,7 +59,8 @@ public static partial class torch
 
         public static Size operator +(Size left, Size right) => new(left.Shape.Concat(right.Shape));
         public static Size operator +(Size left, IEnumerable<long> right) => new(left.Shape.Concat(right));
-        public static bool operator ==(Size left, Size right) => left.Shape.AsSpan().SequenceEqual(right.Shape);
+        public static bool operator ==(Size left, Size right) =>
+            left.Shape.AsSpan().SequenceEqual(right.Shape);
         public static bool operator !=(Size left, Size right) => !(left == right);
 
         /// <summary>The lengths from first to before next; both may count from the end.</summary>

@@ -17,8 +17,8 @@ public static partial class torch
         Make(Ops.zeros, [dim0, dim1, dim2], dtype, device, requires_grad, names);
 
     public static Tensor zeros(
-        int rows, int columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        int rows, int columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Make(Ops.zeros, [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor zeros(
@@ -37,8 +37,8 @@ public static partial class torch
         Make(Ops.zeros, [dim0, dim1, dim2], dtype, device, requires_grad, names);
 
     public static Tensor zeros(
-        long rows, long columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        long rows, long columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Make(Ops.zeros, [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor zeros(
@@ -52,8 +52,8 @@ public static partial class torch
         Make(Ops.zeros, size, dtype, device, requires_grad, names);
 
     public static Tensor zeros(
-        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Make(Ops.zeros, size, dtype, device, requires_grad, names);
 
     public static Tensor ones(
@@ -67,8 +67,8 @@ public static partial class torch
         Make(Ops.ones, [dim0, dim1, dim2], dtype, device, requires_grad, names);
 
     public static Tensor ones(
-        int rows, int columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        int rows, int columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Make(Ops.ones, [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor ones(
@@ -87,8 +87,8 @@ public static partial class torch
         Make(Ops.ones, [dim0, dim1, dim2], dtype, device, requires_grad, names);
 
     public static Tensor ones(
-        long rows, long columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        long rows, long columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Make(Ops.ones, [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor ones(
@@ -102,8 +102,8 @@ public static partial class torch
         Make(Ops.ones, size, dtype, device, requires_grad, names);
 
     public static Tensor ones(
-        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Make(Ops.ones, size, dtype, device, requires_grad, names);
 
     public static Tensor empty(
@@ -117,8 +117,8 @@ public static partial class torch
         Make(Ops.empty_memory_format, [dim0, dim1, dim2], dtype, device, requires_grad, names);
 
     public static Tensor empty(
-        int rows, int columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        int rows, int columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Make(Ops.empty_memory_format, [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor empty(
@@ -137,8 +137,8 @@ public static partial class torch
         Make(Ops.empty_memory_format, [dim0, dim1, dim2], dtype, device, requires_grad, names);
 
     public static Tensor empty(
-        long rows, long columns, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        long rows, long columns, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Make(Ops.empty_memory_format, [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor empty(
@@ -152,8 +152,8 @@ public static partial class torch
         Make(Ops.empty_memory_format, size, dtype, device, requires_grad, names);
 
     public static Tensor empty(
-        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Make(Ops.empty_memory_format, size, dtype, device, requires_grad, names);
 
     public static Tensor full(
@@ -172,8 +172,8 @@ public static partial class torch
         Filled([rows, columns], value, dtype, device, requires_grad, names);
 
     public static Tensor full(
-        int size, Scalar value, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        int size, Scalar value, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Filled([size], value, dtype, device, requires_grad, names);
 
     public static Tensor full(
@@ -192,8 +192,8 @@ public static partial class torch
         Filled([rows, columns], value, dtype, device, requires_grad, names);
 
     public static Tensor full(
-        long size, Scalar value, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        long size, Scalar value, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Filled([size], value, dtype, device, requires_grad, names);
 
     public static Tensor full(

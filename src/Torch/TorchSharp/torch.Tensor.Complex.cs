@@ -29,8 +29,8 @@ public static partial class torch
             (ReadOnlySpan<Complex>)rawArray.ToArray(), [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<Complex> rawArray, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        IList<Complex> rawArray, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Copied(
             (ReadOnlySpan<Complex>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 
@@ -54,13 +54,14 @@ public static partial class torch
         Copied((ReadOnlySpan<Complex>)rawArray, [rawArray.LongLength], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        Complex[] rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null, Device? device = null,
-        bool requires_grad = false, string[]? names = null) =>
+        Complex[] rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null,
+        Device? device = null, bool requires_grad = false, string[]? names = null) =>
         Copied((ReadOnlySpan<Complex>)rawArray, dimensions, dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<(float, float)> rawArray, long dim0, long dim1, long dim2, long dim3, ScalarType? dtype = null,
-        Device? device = null, bool requires_grad = false, string[]? names = null) =>
+        IList<(float, float)> rawArray, long dim0, long dim1, long dim2, long dim3,
+        ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
+        string[]? names = null) =>
         Copied(
             (ReadOnlySpan<(float, float)>)rawArray.ToArray(), [dim0, dim1, dim2, dim3], dtype, device,
             requires_grad, names);
@@ -94,7 +95,8 @@ public static partial class torch
             names);
 
     public static Tensor tensor(
-        (float, float) scalar, ScalarType? dtype = null, Device? device = null, bool requires_grad = false) =>
+        (float, float) scalar, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false) =>
         FromScalar(scalar, dtype, device, requires_grad);
 
     public static Tensor tensor(
@@ -110,6 +112,7 @@ public static partial class torch
         Copied((ReadOnlySpan<(float, float)>)rawArray, dimensions, dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        (double, double) scalar, ScalarType? dtype = null, Device? device = null, bool requires_grad = false) =>
+        (double, double) scalar, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false) =>
         FromScalar(new Complex(scalar.Item1, scalar.Item2), dtype, device, requires_grad);
 }

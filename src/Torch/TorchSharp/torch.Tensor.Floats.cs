@@ -29,8 +29,8 @@ public static partial class torch
             (ReadOnlySpan<double>)rawArray.ToArray(), [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<double> rawArray, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        IList<double> rawArray, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Copied(
             (ReadOnlySpan<double>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 
@@ -82,8 +82,8 @@ public static partial class torch
         Copied((ReadOnlySpan<Half>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<Half> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null, Device? device = null,
-        bool requires_grad = false, string[]? names = null) =>
+        IList<Half> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null,
+        Device? device = null, bool requires_grad = false, string[]? names = null) =>
         Copied((ReadOnlySpan<Half>)rawArray.ToArray(), dimensions, dtype, device, requires_grad, names);
 
     public static Tensor tensor(
@@ -120,8 +120,8 @@ public static partial class torch
         Copied((ReadOnlySpan<float>)rawArray.ToArray(), [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<float> rawArray, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        IList<float> rawArray, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Copied(
             (ReadOnlySpan<float>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 

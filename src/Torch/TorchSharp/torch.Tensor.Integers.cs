@@ -45,8 +45,8 @@ public static partial class torch
         Copied((ReadOnlySpan<bool>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<bool> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null, Device? device = null,
-        bool requires_grad = false, string[]? names = null) =>
+        IList<bool> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null,
+        Device? device = null, bool requires_grad = false, string[]? names = null) =>
         Copied((ReadOnlySpan<bool>)rawArray.ToArray(), dimensions, dtype, device, requires_grad, names);
 
     public static Tensor tensor(byte scalar, Device? device = null, bool requires_grad = false) =>
@@ -86,8 +86,8 @@ public static partial class torch
         Copied((ReadOnlySpan<byte>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<byte> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null, Device? device = null,
-        bool requires_grad = false, string[]? names = null) =>
+        IList<byte> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null,
+        Device? device = null, bool requires_grad = false, string[]? names = null) =>
         Copied((ReadOnlySpan<byte>)rawArray.ToArray(), dimensions, dtype, device, requires_grad, names);
 
     public static Tensor tensor(
@@ -114,8 +114,8 @@ public static partial class torch
         Copied((ReadOnlySpan<short>)rawArray.ToArray(), [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<short> rawArray, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        IList<short> rawArray, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Copied(
             (ReadOnlySpan<short>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 
@@ -159,8 +159,8 @@ public static partial class torch
         Copied((ReadOnlySpan<int>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<int> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null, Device? device = null,
-        bool requires_grad = false, string[]? names = null) =>
+        IList<int> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null,
+        Device? device = null, bool requires_grad = false, string[]? names = null) =>
         Copied((ReadOnlySpan<int>)rawArray.ToArray(), dimensions, dtype, device, requires_grad, names);
 
     public static Tensor tensor(int scalar, Device? device = null, bool requires_grad = false) =>
@@ -182,8 +182,8 @@ public static partial class torch
         Copied((ReadOnlySpan<int>)rawArray, dimensions, dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        Memory<int> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null, Device? device = null,
-        bool requires_grad = false, string[]? names = null) =>
+        Memory<int> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null,
+        Device? device = null, bool requires_grad = false, string[]? names = null) =>
         Copied((ReadOnlySpan<int>)rawArray.Span, dimensions, dtype, device, requires_grad, names);
 
     public static Tensor tensor(
@@ -210,8 +210,8 @@ public static partial class torch
         Copied((ReadOnlySpan<long>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<long> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null, Device? device = null,
-        bool requires_grad = false, string[]? names = null) =>
+        IList<long> rawArray, ReadOnlySpan<long> dimensions, ScalarType? dtype = null,
+        Device? device = null, bool requires_grad = false, string[]? names = null) =>
         Copied((ReadOnlySpan<long>)rawArray.ToArray(), dimensions, dtype, device, requires_grad, names);
 
     public static Tensor tensor(
@@ -252,8 +252,8 @@ public static partial class torch
         Copied((ReadOnlySpan<sbyte>)rawArray.ToArray(), [rows, columns], dtype, device, requires_grad, names);
 
     public static Tensor tensor(
-        IList<sbyte> rawArray, ScalarType? dtype = null, Device? device = null, bool requires_grad = false,
-        string[]? names = null) =>
+        IList<sbyte> rawArray, ScalarType? dtype = null, Device? device = null,
+        bool requires_grad = false, string[]? names = null) =>
         Copied(
             (ReadOnlySpan<sbyte>)rawArray.ToArray(), [rawArray.Count], dtype, device, requires_grad, names);
 

@@ -51,7 +51,8 @@ public static partial class torch
 
     public static int get_num_threads() => NativeMethods.CheckNumber(NativeMethods.adv_threads(0, 0));
 
-    public static void set_num_threads(int num) => NativeMethods.CheckNumber(NativeMethods.adv_threads(0, num));
+    public static void set_num_threads(int num) =>
+        NativeMethods.CheckNumber(NativeMethods.adv_threads(0, num));
 
     public static int get_num_interop_threads() => NativeMethods.CheckNumber(NativeMethods.adv_threads(1, 0));
 

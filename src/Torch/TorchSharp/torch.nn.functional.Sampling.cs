@@ -24,7 +24,8 @@ public static partial class torch
                     throw new ArgumentException($"interpolate takes 3 to 5 dimensions, not {x.Describe()}");
                 if (size is { Length: 1 }) Array.Resize(ref size, spatial);
                 size = size is null ? null : Array.ConvertAll(size, length => length == 0 ? size[0] : length);
-                if (scale_factor is { Length: 1 } one) scale_factor = Array.ConvertAll(new double[spatial], _ => one[0]);
+                if (scale_factor is { Length: 1 } one) scale_factor = Array.ConvertAll(new double[spatial],
+                    _ => one[0]);
                 if (scale_factor is not null && (recompute_scale_factor || mode == InterpolationMode.Area))
                 {
                     size = Scaled(x.shape, scale_factor);
@@ -61,14 +62,15 @@ public static partial class torch
                 return size;
             }
 
-            private static Tensor Padded(Tensor input, long[] widths, PaddingModes mode, double value) => mode switch
-            {
-                PaddingModes.Reflect => Ops.pad.Call(input, widths, "reflect"),
-                PaddingModes.Replicate => Ops.pad.Call(input, widths, "replicate"),
-                PaddingModes.Circular => Ops.pad.Call(input, widths, "circular"),
-                PaddingModes.Zeros => Ops.pad.Call(input, widths, "constant", 0.0),
-                _ => Ops.pad.Call(input, widths, "constant", value),
-            };
+            private static Tensor Padded(Tensor input, long[] widths, PaddingModes mode,
+                double value) => mode switch
+                {
+                    PaddingModes.Reflect => Ops.pad.Call(input, widths, "reflect"),
+                    PaddingModes.Replicate => Ops.pad.Call(input, widths, "replicate"),
+                    PaddingModes.Circular => Ops.pad.Call(input, widths, "circular"),
+                    PaddingModes.Zeros => Ops.pad.Call(input, widths, "constant", 0.0),
+                    _ => Ops.pad.Call(input, widths, "constant", value),
+                };
 
             // libtorch counts zeros, border, reflection
             private static int Outside(GridSamplePaddingMode mode) => mode switch

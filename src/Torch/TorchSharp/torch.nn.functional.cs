@@ -22,7 +22,7 @@ public static partial class torch
             public static Tensor batch_norm(
                 Tensor input, Tensor running_mean, Tensor running_var, Tensor? weight = null,
                 Tensor? bias = null, bool training = false, double momentum = 0.1, double eps = 1e-5) =>
-                Ops.atch_norm.CallBool(
+                Ops.batch_norm.Call(
                     input, weight, bias, running_mean, running_var, training, momentum, eps, true);
 
             public static Tensor relu(Tensor x, bool inplace = false) => inplace ? x.relu_() : x.relu();
@@ -97,9 +97,9 @@ public static partial class torch
 
             public static Tensor normalize(Tensor input, double p = 2, long dim = 1, double eps = 1e-12)
             {
-            using var scope = NewDisposeScope();
-            var length = Ops.norm_ScalarOpt_dim.Call(input, p, dim, true).clamp_min(eps);
-            return input.div(length.expand_as(input)).MoveToOuterDisposeScope();
+                using var scope = NewDisposeScope();
+                var length = Ops.norm_ScalarOpt_dim.Call(input, p, dim, true).clamp_min(eps);
+                return input.div(length.expand_as(input)).MoveToOuterDisposeScope();
             }
 
             public static Tensor cosine_similarity(Tensor x1, Tensor x2, long dim = 1, double eps = 1e-8) =>
@@ -126,12 +126,14 @@ public static partial class torch
                 Padded(input, [pad.Item1, pad.Item2, pad.Item3, pad.Item4], mode, value);
 
             public static Tensor pad(
-                Tensor input, (long, long) pad, PaddingModes mode = PaddingModes.Constant, double value = 0) =>
+                Tensor input, (long, long) pad, PaddingModes mode = PaddingModes.Constant,
+                double value = 0) =>
                 Padded(input, [pad.Item1, pad.Item2], mode, value);
 
             public static Tensor grid_sample(
                 Tensor input, Tensor grid, GridSampleMode mode = GridSampleMode.Bilinear,
-                GridSamplePaddingMode padding_mode = GridSamplePaddingMode.Zeros, bool? align_corners = null) =>
+                GridSamplePaddingMode padding_mode = GridSamplePaddingMode.Zeros,
+                bool? align_corners = null) =>
                 Ops.grid_sampler.Call(input, grid, mode == GridSampleMode.Nearest
                     ? 1
                     : 0, Outside(padding_mode), align_corners ?? false);

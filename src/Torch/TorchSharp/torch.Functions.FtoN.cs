@@ -5,10 +5,6 @@ namespace TorchSharp;
 // The methods of Tensor as functions.
 public static partial class torch
 {
-    public static Tensor exp2(Tensor input) => input.exp2();
-    public static Tensor exp_(Tensor input) => input.exp_();
-    public static Tensor expm1(Tensor input) => input.expm1();
-    public static Tensor expm1_(Tensor input) => input.expm1_();
     public static Tensor flip(Tensor input, params long[] dims) => input.flip(dims);
     public static Tensor fliplr(Tensor input) => input.fliplr();
     public static Tensor flipud(Tensor input) => input.flipud();
@@ -179,4 +175,16 @@ public static partial class torch
 
     public static Tensor ne(Tensor left, Tensor right) => left.ne(right);
     public static Tensor neg(Tensor input) => input.neg();
+    public static Tensor neg_(Tensor input) => input.neg_();
+    public static Tensor negative(Tensor input) => input.negative();
+    public static Tensor nonzero(Tensor input) => input.nonzero();
+
+    public static Tensor norm(Tensor input) => input.norm();
+
+    public static Tensor norm(Tensor input, int dimension, bool keepdim = false, float p = 2) =>
+        input.norm(dimension, keepdim, p);
+
+    public static Tensor norm(Tensor input, float p = 2) => input.norm(p);
+
+    public static Tensor not_equal(Tensor tensor, Tensor target) => tensor.not_equal(target);
 }

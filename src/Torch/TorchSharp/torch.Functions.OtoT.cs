@@ -6,18 +6,6 @@ namespace TorchSharp;
 // The methods of Tensor as functions.
 public static partial class torch
 {
-    public static Tensor neg_(Tensor input) => input.neg_();
-    public static Tensor negative(Tensor input) => input.negative();
-    public static Tensor nonzero(Tensor input) => input.nonzero();
-
-    public static Tensor norm(Tensor input) => input.norm();
-
-    public static Tensor norm(Tensor input, int dimension, bool keepdim = false, float p = 2) =>
-        input.norm(dimension, keepdim, p);
-
-    public static Tensor norm(Tensor input, float p = 2) => input.norm(p);
-
-    public static Tensor not_equal(Tensor tensor, Tensor target) => tensor.not_equal(target);
     public static Tensor outer(Tensor input, Tensor vec2) => input.outer(vec2);
     public static Tensor permute(Tensor input, params long[] permutation) => input.permute(permutation);
     public static Tensor positive(Tensor input) => input.positive();
@@ -129,11 +117,13 @@ public static partial class torch
     public static Tensor std(Tensor input, bool unbiased = true) => input.std(unbiased);
 
     public static Tensor std(
-        Tensor input, long dimensions, bool unbiased = true, bool keepdim = false, ScalarType? type = null) =>
+        Tensor input, long dimensions, bool unbiased = true, bool keepdim = false,
+        ScalarType? type = null) =>
         input.std(dimensions, unbiased, keepdim, type);
 
     public static Tensor std(
-        Tensor input, long[] dimensions, bool unbiased = true, bool keepdim = false, ScalarType? type = null) =>
+        Tensor input, long[] dimensions, bool unbiased = true, bool keepdim = false,
+        ScalarType? type = null) =>
         input.std(dimensions, unbiased, keepdim, type);
 
     public static Tensor std(
@@ -149,11 +139,13 @@ public static partial class torch
     public static (Tensor, Tensor) std_mean(Tensor input, bool unbiased = true) => input.std_mean(unbiased);
 
     public static (Tensor, Tensor) std_mean(
-        Tensor input, long dimensions, bool unbiased = true, bool keepdim = false, ScalarType? type = null) =>
+        Tensor input, long dimensions, bool unbiased = true, bool keepdim = false,
+        ScalarType? type = null) =>
         input.std_mean(dimensions, unbiased, keepdim, type);
 
     public static (Tensor, Tensor) std_mean(
-        Tensor input, long[] dimensions, bool unbiased = true, bool keepdim = false, ScalarType? type = null) =>
+        Tensor input, long[] dimensions, bool unbiased = true, bool keepdim = false,
+        ScalarType? type = null) =>
         input.std_mean(dimensions, unbiased, keepdim, type);
 
     public static (Tensor, Tensor) std_mean(
@@ -233,65 +225,4 @@ public static partial class torch
     public static Tensor true_divide_(Tensor dividend, Tensor divisor) => dividend.true_divide_(divisor);
     public static Tensor trunc(Tensor input) => input.trunc();
     public static Tensor trunc_(Tensor input) => input.trunc_();
-
-    public static Tensor[] unbind(Tensor input, long dim = 0) => input.unbind(dim);
-    public static Tensor[] unbind(Tensor tensor, int dim = 0) => tensor.unbind(dim);
-
-    public static Tensor unsqueeze(Tensor input, long dim) => input.unsqueeze(dim);
-    public static Tensor unsqueeze_(Tensor input, long dim) => input.unsqueeze_(dim);
-
-    public static Tensor var(Tensor input, bool unbiased = true) => input.var(unbiased);
-
-    public static Tensor var(
-        Tensor input, long dimensions, bool unbiased = true, bool keepdim = false, ScalarType? type = null) =>
-        input.var(dimensions, unbiased, keepdim, type);
-
-    public static Tensor var(
-        Tensor input, long[] dimensions, bool unbiased = true, bool keepdim = false, ScalarType? type = null) =>
-        input.var(dimensions, unbiased, keepdim, type);
-
-    public static Tensor var(
-        Tensor input, (long, long, long) dimensions, bool unbiased = true, bool keepdim = false,
-        ScalarType? type = null) =>
-        input.var(dimensions, unbiased, keepdim, type);
-
-    public static Tensor var(
-        Tensor input, (long, long) dimensions, bool unbiased = true, bool keepdim = false,
-        ScalarType? type = null) =>
-        input.var(dimensions, unbiased, keepdim, type);
-
-    public static (Tensor, Tensor) var_mean(Tensor input, bool unbiased = true) => input.var_mean(unbiased);
-
-    public static (Tensor, Tensor) var_mean(
-        Tensor input, long dimensions, bool unbiased = true, bool keepdim = false, ScalarType? type = null) =>
-        input.var_mean(dimensions, unbiased, keepdim, type);
-
-    public static (Tensor, Tensor) var_mean(
-        Tensor input, long[] dimensions, bool unbiased = true, bool keepdim = false, ScalarType? type = null) =>
-        input.var_mean(dimensions, unbiased, keepdim, type);
-
-    public static (Tensor, Tensor) var_mean(
-        Tensor input, ReadOnlySpan<long> dimensions, bool unbiased = true, bool keepdim = false,
-        ScalarType? type = null) =>
-        input.var_mean(dimensions, unbiased, keepdim, type);
-
-    public static (Tensor, Tensor) var_mean(
-        Tensor input, (long, long, long) dimensions, bool unbiased = true, bool keepdim = false,
-        ScalarType? type = null) =>
-        input.var_mean(dimensions, unbiased, keepdim, type);
-
-    public static (Tensor, Tensor) var_mean(
-        Tensor input, (long, long) dimensions, bool unbiased = true, bool keepdim = false,
-        ScalarType? type = null) =>
-        input.var_mean(dimensions, unbiased, keepdim, type);
-
-    public static Tensor vdot(Tensor input, Tensor target) => input.vdot(target);
-    public static Tensor view_as_complex(Tensor input) => input.view_as_complex();
-    public static Tensor view_as_real(Tensor input) => input.view_as_real();
-
-    public static Tensor xlogy(Tensor x, Scalar y) => x.xlogy(y);
-    public static Tensor xlogy(Tensor x, Tensor y) => x.xlogy(y);
-
-    public static Tensor xlogy_(Tensor x, Scalar y) => x.xlogy_(y);
-    public static Tensor xlogy_(Tensor x, Tensor y) => x.xlogy_(y);
 }
