@@ -252,7 +252,7 @@ let bench arguments =
 let format arguments =
     let check flag = if List.contains "--check" arguments then [ flag ] else []
     let folders = [ "src"; "tests"; "samples"; "bench" ] |> List.filter Directory.Exists
-    run "dotnet" (words "tool restore --verbosity quiet")
+    ask "dotnet" [ "tool"; "restore" ] |> Result.mapError stop |> ignore
     run "dotnet" ([ "fantomas" ] @ check "--check" @ folders @ [ "build.fsx" ])
 
     // `dotnet format` knows no F#, so it gets the C# projects one by one.
