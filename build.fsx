@@ -138,7 +138,7 @@ let bridge torch =
     let library, note = $"{native}/libadvcontrast_torch.so", $"{native}/libtorch.json"
 
     let flags =
-        $"-O2 -std=c++17 -shared -fPIC -D_GLIBCXX_USE_CXX11_ABI={abi torch} src/Torch/Native/bridge.cpp "
+        $"-O2 -std=c++17 -shared -fPIC -Wno-deprecated-declarations -D_GLIBCXX_USE_CXX11_ABI={abi torch} src/Torch/Native/bridge.cpp "
         + "-Wl,--no-as-needed -ltorch -ltorch_cpu -lc10"
 
     let folders = [
