@@ -20,7 +20,7 @@ let private dispatch (arguments: ParseResults<Arguments>) =
     | Evaluate a -> Evaluate.run a
     | Methods a -> Methods.run a
     | Data a -> Data.run a
-    | Doctor _ -> Doctor.run ()
+    | Doctor a -> Doctor.run a
 
 let private complain errors =
     for error in errors do

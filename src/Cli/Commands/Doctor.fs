@@ -4,6 +4,7 @@ open System.Diagnostics
 open AdvContrast.Cli
 open AdvContrast.Core
 open AdvContrast.Torch.Engine
+open Argu
 open TorchSharp
 
 [<RequireQualifiedAccess>]
@@ -22,22 +23,41 @@ module Doctor =
             time () |> ignore
             (Array.init 7 (fun _ -> time ()) |> Array.sort)[3])
 
-    let run () : Result<unit, Error list> =
+    let run (arguments: ParseResults<DoctorArguments>) : Result<unit, Error list> =
         let engine = TorchEngine.Current
-        let torch' = engine.LibTorch
-        let line (name: string) value = Terminal.line (sprintf "%-12s %s" name value)
-        line "libtorch" (sprintf "%s at %s (found: %s)" torch'.Version torch'.Path torch'.Found)
-        line "binding" engine.Source
+        let found = engine.LibTorch
+        let line (name: string) value = Terminal.line (sprintf "%-10s %s" name value)
+        line "libtorch" (sprintf "%s at %s (found: %s)" found.Version found.Path found.Found)
+        line "binding" (sprintf "%s, autocast %s" engine.Source (if engine.HasAutocast then "yes" else "no"))
 
         for device in engine.Devices() do
-            line "device" (string device)
+            let memory = float device.Memory / 1e9
+            let bfloat16 = if device.HasFastBfloat16 then "computes in bfloat16" else "no bfloat16 arithmetic"
+            line "device" (sprintf "%O: %s, %.1f GB, %s" device.Device device.Name memory bfloat16)
 
         line "threads" (string (torch.get_num_threads ()))
-        line "autocast" (if engine.HasAutocast then "yes" else "no")
         let milliseconds = matmul ()
         line "matmul" (sprintf "512x512 in %.1f ms" milliseconds)
 
         if milliseconds > 20.0 then
             Terminal.line "This BLAS is slow. On Debian: apt-get install libopenblas0-pthread"
 
-        Ok()
+        {|
+            libtorch = found
+            binding = engine.Source
+            autocast = engine.HasAutocast
+            devices =
+                [
+                    for d in engine.Devices() ->
+                        {|
+                            device = string d.Device
+                            name = d.Name
+                            bytes = d.Memory
+                            bfloat16 = d.HasFastBfloat16
+                        |}
+                ]
+            threads = torch.get_num_threads ()
+            matmulMilliseconds = milliseconds
+        |}
+        |> Json.write (arguments.TryGetResult DoctorArguments.Json)
+        |> Result.mapError List.singleton

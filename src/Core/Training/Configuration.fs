@@ -4,6 +4,7 @@ open System
 open System.IO
 open System.Text.Json
 open System.Text.Json.Serialization
+open AdvContrast.Torch.Engine
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -111,8 +112,10 @@ module Configuration =
     let private precision name =
         match name with
         | "float32" -> Ok Float32
-        | "bfloat16" -> Ok BFloat16
-        | other -> Error(Error.UnknownName("precision", other, [ "float32"; "bfloat16" ]))
+        | "bfloat16" when TorchEngine.Current.HasAutocast -> Ok BFloat16
+        | "bfloat16" ->
+            Error(Error.BadOption("--precision", "bfloat16 needs a build with TorchSource=system; choose float32."))
+        | other -> Error(Error.UnknownName("precision", other, [ "auto"; "float32"; "bfloat16" ]))
 
     let private positive name value =
         match value with
