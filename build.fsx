@@ -138,8 +138,8 @@ let bridge torch =
     let library, note = $"{native}/libadvcontrast_torch.so", $"{native}/libtorch.json"
 
     let flags =
-        $"-O2 -std=c++17 -shared -fPIC -Wno-deprecated-declarations -D_GLIBCXX_USE_CXX11_ABI={abi torch} src/Torch/Native/bridge.cpp "
-        + "-Wl,--no-as-needed -ltorch -ltorch_cpu -lc10"
+        $"-O2 -std=c++17 -shared -fPIC -Wno-deprecated-declarations -D_GLIBCXX_USE_CXX11_ABI={abi torch} "
+        + "src/Torch/Native/bridge.cpp -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10"
 
     let folders = [
         yield! [ "-I"; torch.Include; "-I"; $"{torch.Include}/torch/csrc/api/include" ]
