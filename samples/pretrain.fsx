@@ -8,8 +8,8 @@ open System.Threading
 open AdvContrast.Core
 open FsToolkit.ErrorHandling
 
-let configuration =
-    { Configuration.defaults with
+let configuration = {
+    Configuration.defaults with
         Method = "acl-ds"
         Network = Some "small"
         Images = Some 1000
@@ -17,19 +17,18 @@ let configuration =
         Batch = Some 250
         Optimizer = Some "adam"
         Threat = Some "linf:0.1"
-    }
+}
 
-let outcome =
-    result {
-        let report (event: Event) = printfn "step %d: loss %.3f" event.At.Step event.Loss
-        use! encoder = Workbench.pretrain None report CancellationToken.None configuration
-        use! train = Catalogue.load "sample" None true |> Result.mapError List.singleton
-        use! test = Catalogue.load "sample" None false |> Result.mapError List.singleton
-        use head = Workbench.probe LinearProbe.quick encoder train
-        let attacks = [ "FGSM", Attack.fgsm; "PGD-20", Attack.pgd 0.125 20 ]
+let outcome = result {
+    let report (event: Event) = printfn "step %d: loss %.3f" event.At.Step event.Loss
+    use! encoder = Workbench.pretrain None report CancellationToken.None configuration
+    use! train = Catalogue.load "sample" None true |> Result.mapError List.singleton
+    use! test = Catalogue.load "sample" None false |> Result.mapError List.singleton
+    use head = Workbench.probe LinearProbe.quick encoder train
+    let attacks = [ "FGSM", Attack.fgsm; "PGD-20", Attack.pgd 0.125 20 ]
 
-        for measured in Workbench.evaluate attacks 1UL (Threat.create Linf 0.1) (fun _ _ -> ()) encoder head test do
-            printfn "%-6s %.1f %%" measured.Name (100.0 * measured.Fraction)
-    }
+    for measured in Workbench.evaluate attacks 1UL (Threat.create Linf 0.1) (fun _ _ -> ()) encoder head test do
+        printfn "%-6s %.1f %%" measured.Name (100.0 * measured.Fraction)
+}
 
 outcome |> Result.mapError (List.iter (Error.message >> eprintfn "%s")) |> ignore

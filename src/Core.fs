@@ -99,6 +99,7 @@ module Workbench =
     /// is called after every step. When stop is cancelled, training ends within a step with a checkpoint and
     /// Error.Interrupted. The encoder belongs to the caller.
     let pretrain folder (watch: Event -> unit) stop configuration : Result<Encoder, Error list> = result {
+        let configuration = Configuration.settle configuration
         let! training = Configuration.training configuration
         use _ = training.Dataset
         do!

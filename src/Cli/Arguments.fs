@@ -53,7 +53,8 @@ type PretrainArguments =
             | Threat _ -> "what the adversary may do, as linf:8/255 or l2:0.5 (default: the method's)."
             | Seed _ -> "seed of every draw (default: 1)."
             | Device _ -> "cpu, cuda or cuda:N (default: cpu)."
-            | Precision _ -> "auto, float32 or bfloat16, for training and attack passes (default: auto, bfloat16 where the machine has it)."
+            | Precision _ ->
+                "auto, float32 or bfloat16, for training and attack passes (default: auto, bfloat16 where the machine has it)."
             | Threads _ -> "threads of libtorch (default: its own choice)."
             | Out _ -> "folder of the run (default: runs/METHOD-DATASET)."
             | Config _ -> "repeat the run of a run.json; other options change what it says."

@@ -46,16 +46,15 @@ module Doctor =
             libtorch = found
             binding = engine.Source
             autocast = engine.HasAutocast
-            devices =
-                [
-                    for d in engine.Devices() ->
-                        {|
-                            device = string d.Device
-                            name = d.Name
-                            bytes = d.Memory
-                            bfloat16 = d.HasFastBfloat16
-                        |}
-                ]
+            devices = [
+                for d in engine.Devices() ->
+                    {|
+                        device = string d.Device
+                        name = d.Name
+                        bytes = d.Memory
+                        bfloat16 = d.HasFastBfloat16
+                    |}
+            ]
             threads = torch.get_num_threads ()
             matmulMilliseconds = milliseconds
         |}

@@ -34,7 +34,8 @@ type Configuration = {
     Seed: uint64
     /// <c>"cpu"</c>, <c>"cuda"</c> or <c>"cuda:1"</c>.
     Device: string
-    /// <c>"float32"</c> or <c>"bfloat16"</c> for training and attack passes.
+    /// Of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, or <c>"auto"</c> for bfloat16 where the
+    /// machine computes in it. Losses, statistics, weights and all evaluation are float32.
     Precision: string
     /// Threads of libtorch; None leaves its own choice.
     Threads: int option
@@ -58,9 +59,21 @@ module Configuration =
         Threat = None
         Seed = 1UL
         Device = "cpu"
-        Precision = "float32"
+        Precision = "auto"
         Threads = None
     }
+
+    /// The same configuration with what depends on the machine decided, so that a manifest says what ran.
+    let settle (c: Configuration) =
+        let hasFastBfloat16 () =
+            let engine = TorchEngine.Current
+            let kind = if c.Device.StartsWith "cuda" then DeviceType.CUDA else DeviceType.CPU
+            let fast = engine.Devices() |> Seq.filter _.HasFastBfloat16
+            engine.HasAutocast && fast |> Seq.exists (fun d -> d.Device.``type`` = kind)
+
+        if c.Precision <> "auto" then c
+        elif hasFastBfloat16 () then { c with Precision = "bfloat16" }
+        else { c with Precision = "float32" }
 
     let internal json =
         let options = JsonSerializerOptions(WriteIndented = true)
@@ -114,7 +127,12 @@ module Configuration =
         | "float32" -> Ok Float32
         | "bfloat16" when TorchEngine.Current.HasAutocast -> Ok BFloat16
         | "bfloat16" ->
-            Error(Error.BadOption("--precision", "bfloat16 needs a build with TorchSource=system; choose float32."))
+            Error(
+                Error.BadOption(
+                    "--precision",
+                    "bfloat16 needs a build with TorchSource=system; choose float32."
+                )
+            )
         | other -> Error(Error.UnknownName("precision", other, [ "auto"; "float32"; "bfloat16" ]))
 
     let private positive name value =
@@ -186,7 +204,7 @@ module Configuration =
     /// The run that a configuration describes, or all faults of it. The training holds the data set; dispose
     /// that when done.
     let training (c: Configuration) : Result<Training, Error list> = result {
-        let! m, precision, device = validate c
+        let! m, precision, device = validate (settle c)
         let! all = Catalogue.load c.Dataset c.Data true |> Result.mapError List.singleton
         c.Threads |> Option.iter torch.set_num_threads
 
