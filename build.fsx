@@ -1,4 +1,4 @@
-// Builds, tests and shows AdvContrast: `dotnet fsi build.fsx TARGET [arguments]`. Needs nothing but the .NET SDK.
+// Builds, tests and shows AdvContrast: `dotnet fsi build.fsx TARGET [arguments]`, with the .NET SDK alone.
 // What follows the target's name goes to the program that the target runs.
 open System
 open System.Diagnostics
@@ -123,7 +123,7 @@ let version torch =
     let part name = Regex.Match(header, $@"TORCH_VERSION_{name} (\d+)").Groups[1].Value
     String.Join(".", [ part "MAJOR"; part "MINOR"; part "PATCH" ])
 
-/// Tells an upgraded libtorch from the one that the bridge was compiled against; the loader looks at the same.
+/// Tells an upgraded libtorch from the one that the bridge was compiled against, as the loader does.
 let fingerprint torch =
     let link = (cpu torch).ResolveLinkTarget true
     let file = if isNull link then cpu torch else FileInfo link.FullName
@@ -191,7 +191,7 @@ let build arguments =
     say "build: AdvContrast.sln"
     make "AdvContrast.sln" arguments
 
-/// Builds the program alone, and not even that where nothing has changed since, so that a second demo starts at once.
+/// Builds the program alone, and only where something has changed: a second demo starts at once.
 let demo arguments =
     setup ()
     let made, stamp = program "src/Cli" "advcontrast", "artifacts/program.stamp"

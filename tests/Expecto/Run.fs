@@ -66,8 +66,8 @@ let private explain (e: exn) =
     let cause = if isNull e.InnerException then [] else [ $"because of {e.InnerException.Message}" ]
     String.Join("\n  ", [ text.ReplaceLineEndings "\n  "; yield! cause; yield! frames e ])
 
-/// Runs the tests; `say` hears each one's name before it starts. Prints failures at once, and at the end the slow
-/// tests and the closing line. The exit code is 0 where none failed.
+/// Runs the tests; `say` hears each one's name before it starts. Prints failures at once, and at the end the
+/// slow tests and the closing line. The exit code is 0 where none failed.
 let all (say: string -> unit) (listAll: bool) (cancel: CancellationToken) (tests: Flat list) =
     let results = [
         for test in tests do

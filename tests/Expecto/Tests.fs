@@ -57,8 +57,8 @@ module Tests =
         | Allow_Duplicate_Names
 
     let private usage =
-        "--filter PATH (the first names, dotted), --filter-test-list TEXT, --filter-test-case TEXT, --run NAME ..., \
-         --list-tests, --summary, --debug, --sequenced, --parallel, --no-spinner, --allow-duplicate-names"
+        "--filter PATH (the first names, dotted), --filter-test-list TEXT, --filter-test-case TEXT, \
+         --run NAME ..., --list-tests, --summary, --debug, --sequenced, --parallel, --no-spinner, --allow-duplicate-names"
 
     let rec private parse args : Result<CLIArguments list, string> =
         let next argument rest = parse rest |> Result.map (fun others -> argument :: others)

@@ -23,7 +23,7 @@ type TestTree =
             | :? 'e as e when raised.GetType() = typeof<'e> -> e
             | _ -> failtestf "%s. Expected %s, was %O" message typeof<'e>.Name raised)
 
-    /// A test that each source file of this program, but for `Program`, holds `Tests` and that it is among these.
+    /// A test that each source file of this program but `Program` holds `Tests`, and that these have them.
     static member EveryFile([<ParamArray>] tests: Test[]) : Test = TestFiles.check [] (List.ofArray tests)
 
     /// Runs the tests: what `Main` returns.

@@ -19,7 +19,7 @@ let private replay () =
         let rnd = if numbers.Length > 1 then Rnd(seed, uint64 numbers[1]) else Rnd seed
         { Rnd = rnd; Size = size }
 
-/// A test that a property holds for `count` cases. A failure tells the smallest case found and how to run it again.
+/// A test that a property holds for `count` cases. A failure tells the smallest case and how to run it again.
 let testPropertyN (count: int) name (property: 'testable) =
     testCase name (fun () ->
         let runner = {
