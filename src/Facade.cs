@@ -1,0 +1,180 @@
+using System;
+using System.Collections.Generic;
+using System.Diagnostics;
+using System.Linq;
+using System.Runtime.CompilerServices;
+using System.Threading;
+using System.Threading.Channels;
+using System.Threading.Tasks;
+using AdvContrast.Core;
+using Microsoft.FSharp.Collections;
+using Microsoft.FSharp.Core;
+using TorchSharp;
+
+namespace AdvContrast;
+
+/// <summary>The verbs: pre-train an encoder, go on with a run, attack a classifier, evaluate.</summary>
+/// <remarks>
+/// Long work runs on one thread of its own and reports every step; a token stops it within a step. Faults that
+/// the user can put right are AdvContrastExceptions, all of them at once where they are in the options.
+/// </remarks>
+public static class Workbench
+{
+    /// <summary>The methods, in the order of their papers.</summary>
+    public static IReadOnlyList<MethodCard> Methods { get; } =
+        [.. Registry.methods.Select(m => new MethodCard(m.Name, m.Summary, m.Citation, MethodModule.card(m)))];
+
+    /// <summary>The data sets.</summary>
+    public static IReadOnlyList<DatasetCard> Datasets { get; } =
+        [.. Catalogue.all.Select(d => new DatasetCard(d.Item1, d.Item2, d.Item3))];
+
+    /// <summary>The networks.</summary>
+    public static IReadOnlyList<NetworkCard> Networks { get; } =
+        [.. Zoo.architectures.Select(a => new NetworkCard(a.Name, a.Summary, a.Width))];
+
+    /// <summary>Pre-trains an encoder.</summary>
+    /// <param name="options">What to train, on what, and how.</param>
+    /// <param name="progress">Hears of every step, on the training thread or as it chooses itself.</param>
+    /// <param name="cancellation">Stops within a step; a run with a folder then has a checkpoint there.</param>
+    /// <returns>The run; its encoder belongs to the caller.</returns>
+    /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data; a loss that
+    /// is not finite.</exception>
+    /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
+    public static Task<PretrainResult> PretrainAsync(
+        PretrainOptions options, IProgress<TrainingProgress>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return Train(options.Out, progress, cancellation, watch => Core.Workbench.pretrain(
+            OptionModule.OfObj(options.Out), watch, cancellation, options.ToCore()));
+    }
+
+    /// <summary>Goes on with an interrupted run, from the newest good checkpoint in its folder to its end.</summary>
+    /// <param name="folder">The run's folder.</param>
+    /// <param name="progress">Hears of every step, on the training thread or as it chooses itself.</param>
+    /// <param name="cancellation">Stops within a step, with a checkpoint.</param>
+    /// <returns>The run, the same bit for bit as one that was not interrupted, on a CPU.</returns>
+    /// <exception cref="AdvContrastException">Missing or Damaged; BadOption where the run is finished.</exception>
+    /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
+    public static Task<PretrainResult> ResumeAsync(
+        string folder, IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        return Train(folder, progress, cancellation, watch =>
+            Core.Workbench.resume(folder, watch, cancellation));
+    }
+
+    /// <summary>
+    /// Pre-trains an encoder as a sequence of steps. Who leaves the sequence early stops the run, with a checkpoint.
+    /// </summary>
+    /// <param name="options">What to train; its Out names the folder that the encoder is loaded from after.</param>
+    /// <param name="cancellation">Stops within a step.</param>
+    /// <exception cref="ArgumentException">The options have no folder.</exception>
+    /// <exception cref="AdvContrastException">As PretrainAsync's.</exception>
+    /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
+    public static IAsyncEnumerable<TrainingProgress> PretrainSteps(
+        PretrainOptions options, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        if (options.Out is null)
+            throw new ArgumentException("Out must name a folder: the encoder is found there.", nameof(options));
+        return Steps(options, cancellation);
+    }
+
+    /// <summary>Fits a linear layer on the frozen encoder, then measures clean accuracy and accuracy under attacks.</summary>
+    /// <param name="encoder">Borrowed; it must not be disposed before the task ends.</param>
+    /// <param name="options">What to fit and to attack with; null for the encoder's own data, FGSM and PGD-20.</param>
+    /// <param name="progress">Hears of every batch.</param>
+    /// <param name="cancellation">Stops after the batch that is under attack.</param>
+    /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data.</exception>
+    /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
+    public static Task<EvaluationResult> EvaluateAsync(
+        Encoder encoder, EvaluateOptions? options = null, IProgress<EvaluationProgress>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(encoder);
+        var core = encoder.Core;
+        return Border.RunAlone(
+            () => Evaluation.Run(core, options ?? new EvaluateOptions(), progress, cancellation), cancellation);
+    }
+
+    /// <summary>Attacks any classifier on a few images, on the caller's thread.</summary>
+    /// <param name="classifier">Images [n; c; h; w] in [0, 1] to logits [n; k], differentiable in the images.</param>
+    /// <param name="images">[n; c; h; w], float32 in [0, 1].</param>
+    /// <param name="labels">int64 [n], from 0 to k - 1.</param>
+    /// <param name="threat">What the attack may do.</param>
+    /// <param name="attack"><c>"fgsm"</c>, <c>"pgd-20"</c> or <c>"pgd-20:0.125"</c>.</param>
+    /// <param name="seed">The seed of every draw.</param>
+    /// <returns>What it did; belongs to the caller.</returns>
+    /// <exception cref="ArgumentException">A tensor's shape or type is wrong.</exception>
+    /// <exception cref="AdvContrastException">UnknownName or BadOption: there is no such attack.</exception>
+    public static AttackResult Attack(
+        Func<torch.Tensor, torch.Tensor> classifier, torch.Tensor images, torch.Tensor labels, Threat threat,
+        string attack = "pgd-20", ulong seed = 1)
+    {
+        ArgumentNullException.ThrowIfNull(classifier);
+        ArgumentNullException.ThrowIfNull(threat);
+        ArgumentNullException.ThrowIfNull(attack);
+        AdvContrast.Images.Require(images, nameof(images));
+        AdvContrast.Images.RequireLabels(labels, nameof(labels), images);
+        return Border.Run(() => new AttackResult(Core.Workbench.attack(
+            Robustness.attack(attack).OrThrow(), seed, threat.Core, FuncConvert.FromFunc(classifier), images,
+            labels)));
+    }
+
+    private static Task<PretrainResult> Train(
+        string? folder, IProgress<TrainingProgress>? progress, CancellationToken cancellation,
+        Func<FSharpFunc<Event, Unit>, FSharpResult<Core.Encoder, FSharpList<Error>>> train)
+    {
+        var clock = Stopwatch.StartNew();
+        return Border.RunAlone(
+            () =>
+            {
+                TrainingProgress? last = null;
+                var watch = FuncConvert.FromAction<Event>(done =>
+                {
+                    last = TrainingProgress.Of(done);
+                    progress?.Report(last);
+                });
+                var encoder = train(watch).OrThrow(cancellation);
+                return new PretrainResult(new Encoder(encoder), folder, last!, clock.Elapsed);
+            },
+            cancellation);
+    }
+
+    private static async IAsyncEnumerable<TrainingProgress> Steps(
+        PretrainOptions options, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        using var left = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        var steps = Channel.CreateUnbounded<TrainingProgress>();
+        var run = Finish(PretrainAsync(options, new Relay(steps.Writer), left.Token), steps.Writer);
+        try
+        {
+            await foreach (var step in steps.Reader.ReadAllAsync(CancellationToken.None)) yield return step;
+        }
+        finally
+        {
+            left.Cancel();
+            await run;
+        }
+    }
+
+    // Ends the sequence as the run ended.
+    private static async Task Finish(Task<PretrainResult> run, ChannelWriter<TrainingProgress> steps)
+    {
+        try
+        {
+            (await run.ConfigureAwait(false)).Dispose();
+            steps.Complete();
+        }
+        catch (Exception e)
+        {
+            steps.Complete(e);
+        }
+    }
+
+    private sealed class Relay(ChannelWriter<TrainingProgress> steps) : IProgress<TrainingProgress>
+    {
+        public void Report(TrainingProgress value) => steps.TryWrite(value);
+    }
+}

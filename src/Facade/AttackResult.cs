@@ -1,0 +1,49 @@
+using System;
+using System.Collections.Generic;
+using System.Linq;
+using TorchSharp;
+
+namespace AdvContrast;
+
+/// <summary>What an attack did to n images. It owns its tensors; dispose it when done.</summary>
+public sealed class AttackResult : IDisposable
+{
+    private readonly Core.Harm harm;
+
+    internal AttackResult(Core.Harm harm) => this.harm = harm;
+
+    /// <summary>
+    /// The adversarial image where the attack succeeded, else the one of the highest loss: [n; c; h; w], the
+    /// images' type, within the threat.
+    /// </summary>
+    public torch.Tensor Images => harm.Images;
+
+    /// <summary>Whether the image in Images is misclassified, computed on that very image: bool [n].</summary>
+    public torch.Tensor Success => harm.Success;
+
+    /// <summary>
+    /// How far the image in Images is from the original, in each norm, in input units: [n].
+    /// </summary>
+    public IReadOnlyDictionary<Norm, torch.Tensor> Distances =>
+        harm.Distance.ToDictionary(pair => (Norm)pair.Key.Tag, pair => pair.Value);
+
+    /// <summary>
+    /// Points looked at before the first success, 0 for the clean image, -1 for none: int64 [n].
+    /// </summary>
+    public torch.Tensor FirstSuccess => harm.FirstSuccess;
+
+    /// <summary>Forward passes that each image took part in: int64 [n].</summary>
+    public torch.Tensor Forwards => harm.Forwards;
+
+    /// <summary>Those of them with a gradient: int64 [n].</summary>
+    public torch.Tensor Gradients => harm.Gradients;
+
+    /// <summary>What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>.</summary>
+    public IReadOnlySet<string> Flags => harm.Flags.ToHashSet();
+
+    /// <summary>Frees its tensors.</summary>
+    public void Dispose()
+    {
+        foreach (var tensor in AdvContrast.Core.AttackModule.tensors(harm)) tensor.Dispose();
+    }
+}

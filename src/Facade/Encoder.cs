@@ -1,0 +1,76 @@
+using System;
+using AdvContrast.Core;
+using Microsoft.FSharp.Core;
+using TorchSharp;
+
+namespace AdvContrast;
+
+/// <summary>A pre-trained encoder, ready to be used and evaluated. It owns native memory; dispose it when done.</summary>
+public sealed class Encoder : IDisposable
+{
+    private readonly Core.Encoder core;
+    private readonly FSharpFunc<torch.Tensor, torch.Tensor> features;
+    private bool disposed;
+
+    internal Encoder(Core.Encoder core, string? warning = null)
+    {
+        this.core = core;
+        features = EncoderModule.features(core);
+        Warning = warning;
+    }
+
+    /// <summary>How it was made; Out is null, for an encoder does not know where it lies.</summary>
+    public PretrainOptions Options => PretrainOptions.Of(core.Configuration);
+
+    /// <summary>The width f of its features.</summary>
+    public long FeatureWidth => core.Network.FeatureWidth;
+
+    /// <summary>The device that it computes on and expects images on.</summary>
+    public torch.Device Device => core.Device;
+
+    /// <summary>What to know of its file: that an older checkpoint was used because the newest is damaged.</summary>
+    public string? Warning { get; }
+
+    internal Core.Encoder Core
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(disposed, this);
+            return core;
+        }
+    }
+
+    /// <summary>Loads an encoder.</summary>
+    /// <param name="path">The folder of a run, or a .safetensors file of one.</param>
+    /// <exception cref="AdvContrastException">
+    /// Missing or Damaged; BadOption where its device is not here; Runtime without libtorch.
+    /// </exception>
+    public static Encoder Load(string path)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        return Border.Run(() =>
+        {
+            var (encoder, warning) = EncoderModule.load(path).OrThrow();
+            return new Encoder(encoder, warning.OrNull());
+        });
+    }
+
+    /// <summary>The features of images; differentiable in the images.</summary>
+    /// <param name="images">[n; c; h; w], floating point in [0, 1], on the encoder's device.</param>
+    /// <returns>[n; f], float32; belongs to the caller's dispose scope.</returns>
+    /// <exception cref="ArgumentException">The images have another rank or are not floating point.</exception>
+    /// <exception cref="ObjectDisposedException">The encoder has been disposed.</exception>
+    public torch.Tensor Features(torch.Tensor images)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        Images.Require(images, nameof(images));
+        return features.Invoke(images);
+    }
+
+    /// <summary>Frees its native memory; a second call does nothing.</summary>
+    public void Dispose()
+    {
+        if (!disposed) ((IDisposable)core).Dispose();
+        disposed = true;
+    }
+}

@@ -1,0 +1,44 @@
+using System.Collections.Generic;
+
+namespace AdvContrast;
+
+/// <summary>How a linear layer is fitted to a frozen encoder.</summary>
+public enum Probe
+{
+    /// <summary>For small sets: Adam on features computed once, 100 epochs.</summary>
+    Quick,
+
+    /// <summary>Standard linear fine-tuning (SLF) as published: 25 epochs of SGD with crops and flips.</summary>
+    Published,
+}
+
+/// <summary>What to fit and to attack an encoder with; null means: as in the encoder's own run.</summary>
+public sealed record EvaluateOptions
+{
+    /// <summary>The data set whose training part fits the linear layer and whose test part is attacked.</summary>
+    public string? Dataset { get; init; }
+
+    /// <summary>The folder with the data set's files.</summary>
+    public string? Data { get; init; }
+
+    /// <summary>Test on the first so many images, 1 or more; null for all.</summary>
+    public int? Images { get; init; }
+
+    /// <summary>
+    /// Attacks by name: <c>"fgsm"</c>, <c>"pgd-20"</c> with steps of a quarter radius, <c>"pgd-20:0.125"</c> with
+    /// steps of so many radii.
+    /// </summary>
+    public IReadOnlyList<string> Attacks { get; init; } = ["fgsm", "pgd-20"];
+
+    /// <summary>What the attacks may do; null: the run's, else Linf 8/255.</summary>
+    public Threat? Threat { get; init; }
+
+    /// <summary>How the linear layer is fitted.</summary>
+    public Probe Probe { get; init; } = Probe.Quick;
+
+    /// <summary>The seed of every draw: the same seed gives the same accuracies.</summary>
+    public ulong Seed { get; init; } = 1;
+
+    /// <summary>Threads of libtorch, 1 or more; null leaves its own choice.</summary>
+    public int? Threads { get; init; }
+}

@@ -1,0 +1,65 @@
+using System;
+using System.Globalization;
+
+namespace AdvContrast;
+
+/// <summary>How the size of a perturbation is measured.</summary>
+public enum Norm
+{
+    /// <summary>The largest change of any pixel.</summary>
+    Linf,
+
+    /// <summary>The root of the sum of squared changes.</summary>
+    L2,
+
+    /// <summary>The sum of absolute changes.</summary>
+    L1,
+}
+
+/// <summary>
+/// What an adversary may do: move an image by at most a radius in a norm, its pixels staying in [0, 1].
+/// </summary>
+public sealed record Threat
+{
+    private Threat(Core.Threat core) => Core = core;
+
+    internal Core.Threat Core { get; }
+
+    /// <summary>How the perturbation is measured.</summary>
+    public Norm Norm => (Norm)Core.Norm.Tag;
+
+    /// <summary>The radius in input units: images live in [0, 1], so the field's 8/255 is 0.03137.</summary>
+    public double Radius => Core.Radius;
+
+    /// <summary>A threat in the largest change of any pixel.</summary>
+    /// <param name="radius">0 or more, in input units.</param>
+    /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
+    public static Threat Linf(double radius) => Create(AdvContrast.Core.Norm.Linf, radius);
+
+    /// <summary>A threat in Euclidean distance.</summary>
+    /// <param name="radius">0 or more, in input units.</param>
+    /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
+    public static Threat L2(double radius) => Create(AdvContrast.Core.Norm.L2, radius);
+
+    /// <summary>A threat in the sum of absolute changes.</summary>
+    /// <param name="radius">0 or more, in input units.</param>
+    /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
+    public static Threat L1(double radius) => Create(AdvContrast.Core.Norm.L1, radius);
+
+    /// <summary>A threat from its text: <c>linf:8/255</c>, <c>l2:0.5</c>.</summary>
+    /// <exception cref="AdvContrastException">BadOption: it is not a norm and a radius.</exception>
+    public static Threat Parse(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return new(AdvContrast.Core.ThreatModule.parse(text).OrThrow());
+    }
+
+    /// <summary>The text that Parse reads back to the same threat.</summary>
+    public override string ToString() =>
+        string.Create(CultureInfo.InvariantCulture, $"{Norm.ToString().ToLowerInvariant()}:{Radius:R}");
+
+    internal static Threat Of(Core.Threat core) => new(core);
+
+    private static Threat Create(Core.Norm norm, double radius) =>
+        new(AdvContrast.Core.ThreatModule.create(norm, radius));
+}
