@@ -262,12 +262,15 @@ internal static partial class Ops
     internal static readonly Op lt_Tensor = new("lt", "Tensor");
     internal static readonly Op lt__Scalar = new("lt_", "Scalar");
     internal static readonly Op lt__Tensor = new("lt_", "Tensor");
+    internal static readonly Op mH = new("mH");
+    internal static readonly Op mT = new("mT");
     internal static readonly Op masked_fill_Scalar = new("masked_fill", "Scalar");
     internal static readonly Op masked_fill__Scalar = new("masked_fill_", "Scalar");
     internal static readonly Op masked_scatter = new("masked_scatter");
     internal static readonly Op masked_scatter_ = new("masked_scatter_");
     internal static readonly Op masked_select = new("masked_select");
     internal static readonly Op matmul = new("matmul");
+    internal static readonly Op matrix_H = new("matrix_H");
     internal static readonly Op matrix_power = new("matrix_power");
     internal static readonly Op max = new("max");
     internal static readonly Op max_dim = new("max", "dim");

@@ -20,6 +20,7 @@ internal static partial class Ops
     internal static readonly Op normal_ = new("normal_");
     internal static readonly Op normal_Tensor_Tensor = new("normal", "Tensor_Tensor");
     internal static readonly Op not_equal_Tensor = new("not_equal", "Tensor");
+    internal static readonly Op numpy_T = new("numpy_T");
     internal static readonly Op one_hot = new("one_hot");
     internal static readonly Op ones = new("ones");
     internal static readonly Op ones_like = new("ones_like");

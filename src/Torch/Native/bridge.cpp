@@ -583,7 +583,10 @@ int32_t adv_memory(int32_t device_type, int32_t device_index, int64_t* bytes) {
     auto guard = guard_of(type);
     TORCH_CHECK(guard, "this libtorch was built without ", c10::DeviceTypeName(type));
     auto index = device_index < 0 ? guard->getDevice().index() : static_cast<c10::DeviceIndex>(device_index);
-    auto stats = c10::getDeviceAllocator(type)->getDeviceStats(index);
+    bytes[0] = bytes[1] = bytes[2] = 0;
+    auto allocator = c10::getDeviceAllocator(type);
+    if (!allocator->initialized()) return;  // nothing has been on the device yet
+    auto stats = allocator->getDeviceStats(index);
     bytes[0] = stats.allocated_bytes[0].current;
     bytes[1] = stats.allocated_bytes[0].peak;
     bytes[2] = stats.reserved_bytes[0].current;

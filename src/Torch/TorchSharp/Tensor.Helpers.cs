@@ -10,6 +10,11 @@ public static partial class torch
 {
     public partial class Tensor
     {
+        public Tensor T => Ops.numpy_T.Call(this);
+        public Tensor H => Ops.matrix_H.Call(this);
+        public Tensor mT => Ops.mT.Call(this);
+        public Tensor mH => Ops.mH.Call(this);
+
         public Tensor flatten(long start_dim = 0, long end_dim = -1) =>
             Ops.flatten_using_ints.Call(this, start_dim, end_dim);
 

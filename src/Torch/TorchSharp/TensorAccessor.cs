@@ -21,7 +21,7 @@ public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T> where
         if (info.DeviceType != (int)DeviceType.CPU)
             throw new InvalidOperationException(
                 "Only the values of a tensor on the CPU can be read: use cpu().");
-        this.tensor = tensor.alias().DetachFromDisposeScope();
+        this.tensor = tensor;
         shape = tensor.shape;
         strides = tensor.stride();
         contiguous = tensor.is_contiguous();
@@ -109,11 +109,8 @@ public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T> where
     public override bool Equals(object? obj) => obj is TensorAccessor<T> other && this == other;
     public override int GetHashCode() => System.Runtime.CompilerServices.RuntimeHelpers.GetHashCode(this);
 
-    public void Dispose()
-    {
-        data = null;
-        tensor.Dispose();
-    }
+    /// <summary>Lets go of the tensor, which is its owner's.</summary>
+    public void Dispose() => data = null;
 
     private T At(long i)
     {
@@ -121,7 +118,8 @@ public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T> where
         return data[OffsetOf(i)];
     }
 
-    private void Open() => ObjectDisposedException.ThrowIf(data == null && Count > 0, this);
+    // the memory is the tensor's, and goes with it
+    private void Open() => ObjectDisposedException.ThrowIf(Count > 0 && (data == null || tensor.IsInvalid), this);
 
     private long OffsetOf(long i)
     {

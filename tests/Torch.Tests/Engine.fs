@@ -1,0 +1,95 @@
+module Engine
+
+open System
+open Expecto
+open AdvContrast.Torch.Engine
+open TorchSharp
+open Values
+
+let private engine = TorchEngine.Current
+
+let private needSystem () = if engine.Source <> "system" then skiptest "only with TorchSource=system"
+
+let tests =
+    testList "Engine" [
+        inScope "it says what libtorch it stands on" (fun () ->
+            Expect.isNotEmpty engine.LibTorch.Version "a version"
+            Expect.contains [ "system"; "nuget" ] engine.Source "a source"
+            Expect.equal engine.LiveTensors torch.Tensor.TotalCount "the count of tensors")
+
+        inScope "autocast lasts as long as its scope, on its thread" (fun () ->
+            needSystem ()
+            let x, w = torch.ones (2, 2), torch.ones (2, 2)
+
+            do
+                use _ = engine.Autocast(DeviceType.CPU, torch.bfloat16)
+                Expect.equal (x.mm(w).dtype) torch.bfloat16 "products"
+                Expect.equal ((x + w).dtype) torch.float32 "sums"
+                let mutable there = torch.bfloat16
+
+                let thread =
+                    Threading.Thread(fun () ->
+                        use scope = torch.NewDisposeScope()
+                        there <- x.mm(w).dtype)
+
+                thread.Start()
+                thread.Join()
+                Expect.equal there torch.float32 "another thread"
+
+            Expect.equal (x.mm(w).dtype) torch.float32 "afterwards")
+
+        inScope "after a step under autocast the new weights are used" (fun () ->
+            needSystem ()
+            let x = torch.ones (1, 1)
+            use w = torch.ones(1, 1).requires_grad_()
+
+            let product () =
+                use _ = engine.Autocast(DeviceType.CPU, torch.bfloat16)
+                number (x.mm w)
+
+            Expect.equal (product ()) 1.0 "first"
+            (use _ = torch.no_grad () in w.fill_ (scalar 3.0) |> ignore)
+            Expect.equal (product ()) 3.0 "then")
+
+        inScope "without autocast it says so" (fun () ->
+            if not engine.HasAutocast then
+                Expect.throwsT<NotSupportedException>
+                    (fun () -> engine.Autocast(DeviceType.CPU, torch.bfloat16).Dispose())
+                    "not supported")
+
+        inScope "memory formats keep the values and give a handle of their own" (fun () ->
+            let x = torch.rand ([| 2L; 3L; 4L; 4L |])
+
+            for format in [ MemoryFormat.ChannelsLast; MemoryFormat.Contiguous ] do
+                let y = engine.ToMemoryFormat(x, format)
+                Expect.isTrue (y.Equals x) "values"
+                y.Dispose()
+                Expect.isFalse x.IsInvalid "of its own"
+
+            if engine.Source = "system" then
+                let y = engine.ToMemoryFormat(x, MemoryFormat.ChannelsLast)
+                Expect.equal (List.ofArray (y.stride ())) [ 48L; 1L; 12L; 3L ] "channels last"
+                let back = engine.ToMemoryFormat(y, MemoryFormat.Contiguous)
+                Expect.isTrue (back.is_contiguous ()) "and back"
+
+            x.requires_grad_ () |> ignore
+            let y = engine.ToMemoryFormat(x, MemoryFormat.ChannelsLast)
+            near (torch.autograd.grad([| y.sum () |], [| x |])[0]) (List.replicate 96 1.0) "differentiable")
+
+        inScope "devices and their memory" (fun () ->
+            let cpu = engine.Devices()[0]
+            Expect.equal cpu.Device.``type`` DeviceType.CPU "the CPU comes first"
+            Expect.isGreaterThan cpu.Threads 0 "threads"
+            let memory = engine.Memory torch.CPU
+            Expect.isGreaterThan memory.Allocated 0L "resident"
+            Expect.isGreaterThanOrEqual memory.Peak memory.Allocated "at most"
+            engine.EmptyCache())
+
+        inScope "deterministic mode" (fun () ->
+            needSystem ()
+            let before = engine.Deterministic
+            engine.Deterministic <- true
+            Expect.isTrue engine.Deterministic "on"
+            engine.Deterministic <- before
+            Expect.equal engine.Deterministic before "as before")
+    ]
