@@ -1,5 +1,7 @@
 namespace AdvContrast.Core
 
+open System.Globalization
+
 /// How the size of a perturbation is measured.
 type Norm =
     | Linf
@@ -29,7 +31,8 @@ module Threat =
         let bad problem = Result.Error(Error.BadOption("--threat", problem))
 
         let number (s: string) =
-            match System.Double.TryParse(s, System.Globalization.CultureInfo.InvariantCulture) with
+            // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
+            match System.Double.TryParse(s, NumberStyles.Float, CultureInfo.InvariantCulture) with
             | true, v when System.Double.IsFinite v && v >= 0.0 -> Some v
             | _ -> None
 
@@ -38,7 +41,7 @@ module Threat =
             | [| whole |] -> number whole
             | [| above; below |] ->
                 match number above, number below with
-                | Some a, Some b when b > 0.0 -> Some(a / b)
+                | Some a, Some b when System.Double.IsFinite(a / b) -> Some(a / b)
                 | _ -> None
             | _ -> None
 
@@ -61,7 +64,4 @@ module Threat =
             | L2 -> "l2"
             | L1 -> "l1"
 
-        sprintf
-            "%s:%s"
-            norm
-            (threat.Radius.ToString("0.######", System.Globalization.CultureInfo.InvariantCulture))
+        sprintf "%s:%s" norm (threat.Radius.ToString("0.######", CultureInfo.InvariantCulture))
