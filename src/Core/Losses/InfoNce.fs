@@ -29,6 +29,21 @@ module InfoNce =
         checkEmbeddings (nameof candidates) candidates
         Shape.rank "n" (nameof positives) positives
 
+        if positives.shape[0] <> anchors.shape[0] then
+            invalidArg
+                (nameof positives)
+                (sprintf "%d anchors have %d positives." anchors.shape[0] positives.shape[0])
+
+        if excludeSelf then
+            Shape.same (nameof candidates) candidates (nameof anchors) anchors
+        elif candidates.shape[1] <> anchors.shape[1] then
+            invalidArg
+                (nameof candidates)
+                (sprintf
+                    "candidates are as wide as anchors, got %s and %s."
+                    (Shape.text candidates)
+                    (Shape.text anchors))
+
         Scope.tensor (fun () ->
             let a = Similarity.normalise anchors |> Similarity.share similarity.AnchorShare
             let c = Similarity.normalise candidates |> Similarity.share similarity.CandidateShare
