@@ -17,7 +17,14 @@ module CrossEntropy =
                 (nameof labels)
                 (sprintf "one label a row was expected: %d rows, %d labels." logits.shape[0] labels.shape[0])
 
-        torch.nn.functional.cross_entropy (logits, labels, reduction = torch.nn.Reduction.None)
+        Scope.tensor (fun () ->
+            let logits =
+                match logits.dtype with
+                | torch.ScalarType.Float16
+                | torch.ScalarType.BFloat16 -> logits.``to`` torch.float32
+                | _ -> logits
+
+            torch.nn.functional.cross_entropy (logits, labels, reduction = torch.nn.Reduction.None))
 
     /// The mean over samples: 0-dim.
     let mean (logits: Tensor) (labels: Tensor) = Scope.tensor (fun () -> (perSample logits labels).mean())
