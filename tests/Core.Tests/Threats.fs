@@ -1,0 +1,73 @@
+/// Threats as text.
+module Threats
+
+open Expecto
+open FsCheck
+open AdvContrast.Core
+open AdvContrast.Testing.Property
+open Laws
+
+let private read text = Expect.wantOk (Threat.parse text) text
+
+let private norms = [ "linf", Linf; "l2", L2; "l1", L1 ]
+
+let tests =
+    testList "Threats" [
+        testTheory
+            "a norm and a number or a fraction"
+            [
+                "linf:8/255", Linf, 8.0 / 255.0
+                "linf:0.1", Linf, 0.1
+                "LINF:1", Linf, 1.0
+                "l2:0.5", L2, 0.5
+                "L1:12", L1, 12.0
+                "l2:1e-3", L2, 1e-3
+                "l1:0", L1, 0.0
+                "linf:0/255", Linf, 0.0
+            ]
+            (fun (text, norm, radius) ->
+                Expect.equal (read text) { Norm = norm; Radius = radius; Box = Some(0.0, 1.0) } text)
+
+        testProperty "text and parse undo each other" (fun (index: byte) (millionths: uint32) ->
+            let name, norm = norms[int index % 3]
+            let threat = Threat.create norm (float (millionths % 30000000u) / 1e6)
+            let text = Threat.text threat
+            Expect.equal (read text) threat "parse after text"
+            Expect.equal (Threat.text (read text)) text "text after parse"
+            Expect.stringStarts text (name + ":") "the norm's name")
+
+        testProperty "the text is true to a millionth" (fun (index: byte) (NormalFloat radius) ->
+            let threat = Threat.create (snd norms[int index % 3]) (abs radius)
+            abs ((read (Threat.text threat)).Radius - threat.Radius) <= 0.5000001e-6 * max 1.0 threat.Radius)
+
+        testTheory
+            "what is no threat is refused with the option's name and the piece at fault"
+            [
+                "", "''"
+                "linf", "'linf'"
+                "0.1", "'0.1'"
+                "linf:0.1:2", "'linf:0.1:2'"
+                "linf:", "''"
+                "linf:-0.1", "'-0.1'"
+                "linf:much", "'much'"
+                "linf:nan", "'nan'"
+                "linf:Infinity", "'Infinity'"
+                "linf:1/0", "'1/0'"
+                "linf:1/-2", "'1/-2'"
+                "linf:8/255/2", "'8/255/2'"
+                "linf:/255", "'/255'"
+                "linf:1e308/1e-308", "'1e308/1e-308'"
+                "l2:0,5", "'0,5'"
+                "l3:0.1", "'l3'"
+                ":0.1", "''"
+            ]
+            (fun (text, piece) ->
+                match wantError (Threat.parse text) text with
+                | Error.BadOption(name, problem) ->
+                    Expect.equal name "--threat" "the option"
+                    Expect.stringContains problem piece "the piece at fault"
+                | other -> failtestf "another kind of error: %A" other)
+
+        testTheory "a radius is a number from 0 up" [ -1e-9; nan; infinity ] (fun radius ->
+            refuses [ "radius" ] (fun () -> Threat.create L2 radius |> ignore) "radius")
+    ]
