@@ -5,6 +5,7 @@ open AdvContrast.Cli.Commands
 open AdvContrast.Core
 open AdvContrast.Torch
 open Argu
+open Spectre.Console
 
 let private parser =
     ArgumentParser.Create<Arguments>(
@@ -28,8 +29,18 @@ let private complain errors =
 
     errors |> List.tryHead |> Option.map Error.exitCode |> Option.defaultValue 1
 
+// Argu's complaint is one line, then the whole usage; the line and the way to the usage are enough.
+let private misuse (argv: string[]) (message: string) =
+    let problem = message.Split('\n')[0].Replace("ERROR: ", "").Trim().TrimEnd('.')
+    let command = argv |> Array.tryHead |> Option.filter (fun a -> not (a.StartsWith '-'))
+    let help = String.Join(" ", [ "advcontrast"; yield! Option.toList command; "--help" ])
+    Error.BadOption("command line", sprintf "%s; '%s' shows what there is." problem help)
+
 [<EntryPoint>]
 let main argv =
+    // A file or a pipe gets text without colours and without bars drawn over one another.
+    AnsiConsole.Profile.Capabilities.Ansi <- not Console.IsOutputRedirected
+
     try
         match dispatch (parser.ParseCommandLine(argv, raiseOnUsage = true)) with
         | Ok() -> 0
@@ -38,7 +49,5 @@ let main argv =
     | :? ArguParseException as e when e.ErrorCode = ErrorCode.HelpText ->
         Console.Out.WriteLine e.Message
         0
-    | :? ArguParseException as e ->
-        Console.Error.WriteLine e.Message
-        Error.exitCode (Error.BadOption("", ""))
+    | :? ArguParseException as e -> complain [ misuse argv e.Message ]
     | :? LibTorchException as e -> complain [ Error.Runtime e.Message ]

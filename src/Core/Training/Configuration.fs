@@ -124,8 +124,8 @@ module Configuration =
 
     let private precision name =
         match name with
-        | "float32" -> Ok Float32
-        | "bfloat16" when TorchEngine.Current.HasAutocast -> Ok BFloat16
+        | "float32" -> Ok Precision.Float32
+        | "bfloat16" when TorchEngine.Current.HasAutocast -> Ok Precision.BFloat16
         | "bfloat16" ->
             Error(
                 Error.BadOption(

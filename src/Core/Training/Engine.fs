@@ -4,6 +4,7 @@ open AdvContrast.Torch.Engine
 open TorchSharp
 
 /// The number format of passes that may run in a lower precision.
+[<RequireQualifiedAccess>]
 type Precision =
     | Float32
     | BFloat16
@@ -60,7 +61,7 @@ module Engine =
         let images = torch.cat (ResizeArray views, 0L)
 
         let output, after =
-            if pass.Call.Mixed && machine.Precision = BFloat16 then
+            if pass.Call.Mixed && machine.Precision = Precision.BFloat16 then
                 use _ = TorchEngine.Current.Autocast(machine.Device.``type``, torch.ScalarType.BFloat16)
                 machine.Network.Apply pass.Call parameters buffers images
             else
