@@ -1,0 +1,69 @@
+using System;
+using System.Linq;
+using System.Threading;
+using AdvContrast;
+using Expecto;
+using TorchSharp;
+using static AdvContrast.Testing.TestTree;
+
+/// <summary>Evaluation through the C# door.</summary>
+public static class Evaluating
+{
+    private static readonly EvaluateOptions few = new() { Images = 100, Attacks = ["fgsm", "pgd-3"] };
+
+    public static Test Tests => TestList(
+        "Evaluating",
+        TestCase("measures clean accuracy and accuracy under each attack", Measures),
+        TestCase("stops after the batch under attack when told to", Stops),
+        TestCase("leaves no tensor behind", NoLeak));
+
+    private static Encoder Pretrained() => Tiny.Wait(Workbench.PretrainAsync(Tiny.Options)).Encoder;
+
+    private static void Measures()
+    {
+        using var encoder = Pretrained();
+        var heard = new Heard<EvaluationProgress>();
+        var result = Tiny.Wait(Workbench.EvaluateAsync(encoder, few, heard));
+
+        Expect.sequenceEqual(result.Accuracies.Select(a => a.Name), ["clean", "fgsm", "pgd-3"], "what was measured");
+        foreach (var accuracy in result.Accuracies)
+        {
+            Expect.equal(accuracy.Total, 100, "images");
+            Expect.isTrue(accuracy.Fraction is >= 0 and <= 1, "a share");
+            Expect.isGreaterThanOrEqual(result.Clean.Fraction, accuracy.Fraction, "attacks only harm");
+        }
+        Expect.isGreaterThan(result.Clean.Fraction, 0.2, "above chance");
+        Expect.equal(result["fgsm"], result.Accuracies[1], "by name");
+        Expect.equal(result.Dataset, "sample", "the run's data set");
+        Expect.equal(result.Threat, Threat.Linf(8.0 / 255), "the usual threat");
+        Expect.equal(heard[0].Stage, "linear layer", "the first stage");
+        Expect.equal(heard[^1], new EvaluationProgress("pgd-3", 100, 100), "the last stage's end");
+
+        var again = Tiny.Wait(Workbench.EvaluateAsync(encoder, few));
+        Expect.sequenceEqual(again.Accuracies.Select(a => a.Correct), result.Accuracies.Select(a => a.Correct), "again");
+
+        var harmless = Tiny.Wait(Workbench.EvaluateAsync(encoder, few with { Threat = Threat.L2(0) }));
+        Expect.equal(harmless["pgd-3"].Correct, harmless.Clean.Correct, "a radius of nothing harms nothing");
+    }
+
+    private static void Stops()
+    {
+        using var encoder = Pretrained();
+        using var stop = new CancellationTokenSource();
+        var heard = new Heard<EvaluationProgress>(p =>
+        {
+            if (p.Stage == "fgsm") stop.Cancel();
+        });
+        var task = Workbench.EvaluateAsync(encoder, few, heard, stop.Token);
+        Throws<OperationCanceledException>(() => Tiny.Wait(task), "the stop");
+        Expect.isFalse(heard.Any(p => p.Stage == "pgd-3"), "another attack");
+    }
+
+    private static void NoLeak()
+    {
+        using var encoder = Pretrained();
+        var before = Tiny.Live();
+        Tiny.Wait(Workbench.EvaluateAsync(encoder, few));
+        Expect.equal(torch.Tensor.TotalCount, before, "live tensors");
+    }
+}
