@@ -1,6 +1,7 @@
 namespace AdvContrast.Cli
 
 open System
+open System.Collections.Generic
 open System.Diagnostics
 open System.Threading
 open AdvContrast.Core
@@ -29,22 +30,19 @@ module Terminal =
         RemainingTimeColumn()
     |]
 
-    /// Runs the work with a bar for each named task, its whole given as a number; the work is handed a function
-    /// that sets a task's part done and its text.
-    let withProgress (tasks: (string * float) list) (work: (string -> float -> string -> unit) -> 'a) : 'a =
+    /// Runs work that tells how far each of its tasks is: the task's name, the share done, and a text. A task has
+    /// a bar from the first word of it, so work that is refused at once shows none.
+    let withProgress (work: (string -> float -> string -> unit) -> 'a) : 'a =
         let progress = AnsiConsole.Progress().AutoClear(true).Columns columns
 
         progress.Start(fun context ->
-            let bars =
-                tasks
-                |> List.map (fun (name, whole) ->
-                    name, context.AddTask(Markup.Escape name, maxValue = whole))
-                |> Map.ofList
+            let bars = Dictionary<string, ProgressTask>()
 
-            work (fun name part text ->
-                if stop.IsCancellationRequested then raise (OperationCanceledException())
+            work (fun name share text ->
+                if not (bars.ContainsKey name) then
+                    bars[name] <- context.AddTask(Markup.Escape name, maxValue = 1.0)
 
-                bars[name].Value <- part
+                bars[name].Value <- share
                 bars[name].Description <- Markup.Escape(sprintf "%s  %s" name text)))
 
     /// A table with a heading row.
@@ -65,6 +63,9 @@ module Terminal =
 
     /// A share as a percentage with one digit.
     let percent (fraction: float) = sprintf "%.1f %%" (100.0 * fraction)
+
+    /// Stops work that has nothing to leave behind, where the user asked for it.
+    let throwIfStopped () = stop.ThrowIfCancellationRequested()
 
     /// Turns a stop in the middle of work into its error.
     let interruptible (work: unit -> Result<'a, Error list>) =

@@ -31,9 +31,12 @@ let private complain errors =
 
 // Argu's complaint is one line, then the whole usage; the line and the way to the usage are enough.
 let private misuse (argv: string[]) (message: string) =
-    let problem = message.Split('\n')[0].Replace("ERROR: ", "").Trim().TrimEnd('.')
-    let command = argv |> Array.tryHead |> Option.filter (fun a -> not (a.StartsWith '-'))
-    let help = String.Join(" ", [ "advcontrast"; yield! Option.toList command; "--help" ])
+    let line = message.Split '\n' |> Array.head
+    let problem = line.Replace("ERROR: ", "").Trim().TrimEnd '.'
+    let commands = parser.GetArgumentCases() |> List.map _.Name.Value.ToLowerInvariant()
+    let command =
+        argv |> Array.tryHead |> Option.filter (fun a -> List.contains a commands) |> Option.toList
+    let help = String.Join(" ", [ "advcontrast" ] @ command @ [ "--help" ])
     Error.BadOption("command line", sprintf "%s; '%s' shows what there is." problem help)
 
 [<EntryPoint>]

@@ -17,16 +17,16 @@ module Evaluate =
 
     /// Fits a linear layer, then measures clean accuracy and accuracy under attacks, with a bar for each.
     let measure title probe attacks seed threat encoder (train: Dataset) (test: Dataset) =
-        let whole = float test.Count
-        let bars =
-            (title + ", linear layer", 1.0)
-            :: [ for name, _ in attacks -> sprintf "%s, %s" title name, whole ]
-
-        Terminal.withProgress bars (fun show ->
-            show (title + ", linear layer") 0.0 ""
+        Terminal.withProgress (fun show ->
+            let linear = title + ", linear layer"
+            show linear 0.0 ""
             use head = Workbench.probe probe encoder train
-            show (title + ", linear layer") 1.0 ""
-            let report name finished = show (sprintf "%s, %s" title name) (float finished) ""
+            show linear 1.0 ""
+
+            let report name finished =
+                Terminal.throwIfStopped ()
+                show (sprintf "%s, %s" title name) (float finished / float test.Count) ""
+
             Workbench.evaluate attacks seed threat report encoder head test)
 
     let private images limit (dataset: Dataset) =

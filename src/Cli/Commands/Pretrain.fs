@@ -41,18 +41,11 @@ module Pretrain =
 
     /// Trains with a bar: name is the bar's, train is handed what to call after every step.
     let withBar name (train: (Event -> unit) -> 'a) =
-        Terminal.withProgress [ name, 1.0 ] (fun show ->
+        Terminal.withProgress (fun show ->
             train (fun event ->
-                // A stop is the run's own business: it ends with a checkpoint.
-                if not Terminal.stop.IsCancellationRequested then
-                    show
-                        name
-                        (float event.At.Step / float event.At.Steps)
-                        (sprintf
-                            "epoch %d of %d, loss %.3f"
-                            (min event.At.Epochs (event.At.Epoch + 1))
-                            event.At.Epochs
-                            event.Loss)))
+                let epoch = min event.At.Epochs (event.At.Epoch + 1)
+                let text = sprintf "epoch %d of %d, loss %.3f" epoch event.At.Epochs event.Loss
+                show name (float event.At.Step / float event.At.Steps) text))
 
     let run (arguments: ParseResults<PretrainArguments>) : Result<unit, Error list> = result {
         let one result = Result.mapError List.singleton result

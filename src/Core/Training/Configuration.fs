@@ -201,6 +201,9 @@ module Configuration =
         return m, precision, device
     }
 
+    /// All faults of a configuration that can be seen without its data.
+    let check (c: Configuration) = validate (settle c) |> Result.map ignore
+
     /// The run that a configuration describes, or all faults of it. The training holds the data set; dispose
     /// that when done.
     let training (c: Configuration) : Result<Training, Error list> = result {
