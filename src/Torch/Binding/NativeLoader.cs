@@ -118,13 +118,11 @@ internal static class NativeLoader
             throw new LibTorchException($"The libtorch at {record.Path} has changed since set-up; {SetUp}");
     }
 
+    // a libtorch may be named by its root or by the folder of its libraries
     private static bool SameFolder(string asked, string recorded)
     {
-        var folder = Path.TrimEndingDirectorySeparator(Path.GetFullPath(asked));
-        var other = Path.TrimEndingDirectorySeparator(Path.GetFullPath(recorded));
-        // the directory of a libtorch may be given as its root or as the folder with the libraries
-        return folder == other
-            || Path.Combine(folder, "lib") == other
-            || folder == Path.Combine(other, "lib");
+        static string Full(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)) + '/';
+        static bool Within(string inner, string outer) => Full(inner).StartsWith(Full(outer), StringComparison.Ordinal);
+        return Within(asked, recorded) || Within(recorded, asked);
     }
 }

@@ -1,7 +1,7 @@
 // The bridge between .NET and libtorch: one function that calls any ATen operator by its schema, and others.
 // It compiles against libtorch 1.13 and PyTorch 2.x, on a CPU alone or with CUDA:
 //
-//   g++ -O2 -std=c++17 -shared -fPIC -D_GLIBCXX_USE_CXX11_ABI=<abi> \
+//   g++ -O2 -std=c++17 -shared -fPIC -D_GLIBCXX_USE_CXX11_ABI=<abi> -Wl,--no-as-needed \
 //       -I<include> -I<include>/torch/csrc/api/include bridge.cpp \
 //       -L<lib> -ltorch -ltorch_cpu -lc10 -Wl,-rpath,<lib> -o libadvcontrast_torch.so
 //
@@ -25,7 +25,9 @@
 #include <dlfcn.h>
 
 #include <atomic>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 

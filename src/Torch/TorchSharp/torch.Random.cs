@@ -156,4 +156,8 @@ public static partial class torch
 
     public static Tensor normal(Tensor mean, Tensor std, Generator? generator = null) =>
         Ops.normal_Tensor_Tensor.Call(mean, std, generator);
+
+    public static Tensor rand_like(
+        Tensor input, ScalarType? dtype = null, Device? device = null, bool requires_grad = false) =>
+        input.rand_like(dtype, device, requires_grad);
 }
