@@ -122,7 +122,8 @@ internal static class NativeLoader
     private static bool SameFolder(string asked, string recorded)
     {
         static string Full(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)) + '/';
-        static bool Within(string inner, string outer) => Full(inner).StartsWith(Full(outer), StringComparison.Ordinal);
+        static bool Within(string inner, string outer) =>
+            Full(inner).StartsWith(Full(outer), StringComparison.Ordinal);
         return Within(asked, recorded) || Within(recorded, asked);
     }
 }

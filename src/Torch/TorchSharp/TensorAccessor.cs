@@ -119,7 +119,8 @@ public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T> where
     }
 
     // the memory is the tensor's, and goes with it
-    private void Open() => ObjectDisposedException.ThrowIf(Count > 0 && (data == null || tensor.IsInvalid), this);
+    private void Open() =>
+        ObjectDisposedException.ThrowIf(Count > 0 && (data == null || tensor.IsInvalid), this);
 
     private long OffsetOf(long i)
     {
