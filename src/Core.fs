@@ -48,7 +48,7 @@ module Workbench =
                 do!
                     Manifest.save folder {
                         Configuration = configuration
-                        Environment = Environment.current ()
+                        Environment = Platform.current ()
                         Started = started
                         Step = event.At.Step
                         Steps = event.At.Steps

@@ -47,53 +47,57 @@ module Pretrain =
                 let text = sprintf "epoch %d of %d, loss %.3f" epoch event.At.Epochs event.Loss
                 show name (float event.At.Step / float event.At.Steps) text))
 
+    // The folder given, refused where it holds a run already; else the first free one of the usual name.
+    let private folder (c: Configuration) (given: string option) =
+        let usual = Path.Combine("runs", sprintf "%s-%s" c.Method c.Dataset)
+        let names = Seq.append [ usual ] (Seq.initInfinite (fun i -> sprintf "%s-%d" usual (i + 2)))
+
+        match given with
+        | Some folder when Checkpoint.existsIn folder ->
+            let advice =
+                sprintf "it holds a run; name another folder, or go on with that run: --resume %s" folder
+            Error(Error.BadOption("--out", advice))
+        | Some folder -> Ok folder
+        | None -> Ok(names |> Seq.find (Checkpoint.existsIn >> not))
+
+    // The run's folder, and what trains it.
+    let private plan (arguments: ParseResults<PretrainArguments>) = result {
+        match arguments.TryGetResult PretrainArguments.Resume with
+        | Some folder -> return folder, (fun watch -> Workbench.resume folder watch Terminal.stop)
+        | None ->
+            let! c = configuration arguments
+            let! folder = folder c (arguments.TryGetResult PretrainArguments.Out)
+            return folder, (fun watch -> Workbench.pretrain (Some folder) watch Terminal.stop c)
+    }
+
     let run (arguments: ParseResults<PretrainArguments>) : Result<unit, Error list> = result {
-        let one result = Result.mapError List.singleton result
         let json = arguments.TryGetResult PretrainArguments.Json
-        do! one (Json.check json)
+        do! Json.check json |> Result.mapError List.singleton
+        let! folder, train = plan arguments |> Result.mapError List.singleton
         let seconds = Terminal.clock ()
         let mutable last = None
 
-        let watched watch event =
-            last <- Some event
-            watch event
+        let! encoder =
+            withBar (Path.GetFileName folder) (fun watch ->
+                train (fun event ->
+                    last <- Some event
+                    watch event))
 
-        let! folder, encoder =
-            match arguments.TryGetResult PretrainArguments.Resume with
-            | Some folder ->
-                withBar folder (fun watch -> Workbench.resume folder (watched watch) Terminal.stop)
-                |> Result.map (fun encoder -> folder, encoder)
-            | None -> result {
-                let! c = one (configuration arguments)
-                let usual = Path.Combine("runs", sprintf "%s-%s" c.Method c.Dataset)
-                let folder = arguments.TryGetResult PretrainArguments.Out |> Option.defaultValue usual
-                let train watch = Workbench.pretrain (Some folder) (watched watch) Terminal.stop c
-                let! encoder = withBar c.Method train
-                return folder, encoder
-              }
-
-        use _ = encoder
+        use encoder = encoder
+        let name, seconds = encoder.Configuration.Method, seconds ()
         let loss = last |> Option.map _.Loss |> Option.defaultValue nan
         let steps = last |> Option.map _.At.Step |> Option.defaultValue 0L
-        Terminal.line (
-            sprintf
-                "%s: %d steps in %.0f s, last loss %.4f"
-                encoder.Configuration.Method
-                steps
-                (seconds ())
-                loss
-        )
+        Terminal.line (sprintf "%s: %d steps in %.0f s, last loss %.4f" name steps seconds loss)
         Terminal.line (sprintf "The run is in %s; next: advcontrast evaluate --from %s" folder folder)
 
         do!
-            one (
-                Json.write json {|
-                    method = encoder.Configuration.Method
-                    folder = folder
-                    steps = steps
-                    loss = loss
-                    seconds = seconds ()
-                    configuration = encoder.Configuration
-                |}
-            )
+            Json.write json {|
+                method = name
+                folder = folder
+                steps = steps
+                loss = loss
+                seconds = seconds
+                configuration = encoder.Configuration
+            |}
+            |> Result.mapError List.singleton
     }

@@ -9,7 +9,7 @@ open FsToolkit.ErrorHandling
 open TorchSharp
 
 /// Where a run took place: what bit-for-bit repetition depends on.
-type Environment = {
+type Platform = {
     Program: string
     DotNet: string
     System: string
@@ -23,7 +23,7 @@ type Environment = {
 /// What a run's folder says of the run.
 type Manifest = {
     Configuration: Configuration
-    Environment: Environment
+    Environment: Platform
     Started: DateTimeOffset
     /// Steps done, and steps in all.
     Step: int64
@@ -36,7 +36,7 @@ type Manifest = {
 }
 
 [<RequireQualifiedAccess>]
-module Environment =
+module Platform =
 
     let private processor () =
         try
@@ -48,7 +48,7 @@ module Environment =
 
     /// This process's.
     let current () =
-        let version = typeof<Environment>.Assembly.GetName().Version
+        let version = typeof<Platform>.Assembly.GetName().Version
 
         {
             Program = sprintf "AdvContrast %d.%d.%d" version.Major version.Minor version.Build

@@ -21,6 +21,9 @@ module Checkpoint =
     let private newest = "checkpoint.safetensors"
     let private previous = "checkpoint.previous.safetensors"
 
+    /// Whether a folder holds a run's checkpoint.
+    let existsIn (folder: string) = File.Exists(Path.Combine(folder, newest))
+
     /// Makes a folder that checkpoints can be written to; Error where it cannot be.
     let prepare (folder: string) =
         try
