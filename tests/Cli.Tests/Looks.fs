@@ -1,0 +1,53 @@
+/// The commands that look and change nothing.
+module Looks
+
+open System.Text.RegularExpressions
+open Expecto
+open User
+
+let private looks name arguments (patterns: string list) =
+    testCase name (fun () ->
+        use folder = new Folder()
+        let output = succeed folder arguments
+
+        for pattern in patterns do
+            Expect.isTrue (Regex.IsMatch(output, pattern)) (sprintf "%s in: %s" pattern output)
+
+        Expect.isEmpty folder.Entries "what is left behind")
+
+let tests =
+    testList "Looks" [
+        looks "help" "--help" [
+            for command in [ "demo"; "pretrain"; "evaluate"; "methods"; "data"; "doctor" ] ->
+                $@"(?m)^ +{command} "
+        ]
+        looks "help for demo" "demo --help" [ "--json"; "--seed" ]
+        looks "help for pretrain" "pretrain --help" [
+            "--method"
+            "--resume <DIR>"
+            "--config <FILE>"
+            "--json"
+        ]
+        looks "help for evaluate" "evaluate --help" [ "--from <RUN>"; "--attack"; "--threat"; "--json" ]
+        looks "help for methods" "methods --help" [ "show <NAME>" ]
+        looks "help for data" "data --help" [ "--data <DIR>" ]
+        looks "help for doctor" "doctor --help" [ "--json"; "USAGE: advcontrast doctor" ]
+        looks "the doctor" "doctor" [ @"(?m)^libtorch +\d+\.\d+"; "(?m)^device +cpu"; "(?m)^matmul +.* ms" ]
+        looks "the methods" "methods" [ "(?m)^simclr "; "(?m)^acl-ds "; "NeurIPS 2020" ]
+        looks "a method's card" "methods show acl-ds" [
+            "(?m)^acl-ds: "
+            "(?m)^ +citation: +Jiang"
+            "(?m)^ +adversary: .*PGD-5"
+            "(?m)^ +recipe: +resnet18 on cifar10"
+        ]
+        looks "the data sets" "data" [ "(?m)^sample "; "(?m)^cifar10 .*--data DIR"; "(?m)^fashion-mnist " ]
+        looks "a data set" "data sample" [
+            @"training: \[6000; 1; 28; 28\] images, 10 classes"
+            @"test: \[1000; 1; 28; 28\] images"
+        ]
+
+        testCase "the doctor as JSON" (fun () ->
+            use folder = new Folder()
+            succeed folder "doctor --json doctor.json" |> ignore
+            Expect.containsAll (names (json folder "doctor.json")) [ "devices"; "libtorch" ] "its fields")
+    ]

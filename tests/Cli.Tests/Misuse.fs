@@ -1,0 +1,128 @@
+/// Commands and options that cannot be: one sentence that says what to do, an exit code of their own, and nothing
+/// left behind.
+module Misuse
+
+open System.IO
+open Expecto
+open User
+
+let private nothing (_: Folder) = ()
+let private aFile (folder: Folder) = File.WriteAllText(folder.At "file", "")
+
+// A good command with one more option, which wins over the one before.
+let private options = [
+    "--method acl-sd", 3, "'acl-ds'"
+    "--dataset mnist", 3, "fashion-mnist"
+    "--network resnet19", 3, "'resnet18'"
+    "--precision float8", 3, "float32"
+    "--device tpu", 2, "cpu, cuda"
+    "--device cuda:99", 2, "cuda:99"
+    "--threat linf", 2, "linf:8/255"
+    "--threat l3:1", 2, "linf, l2 or l1"
+    "--threat linf:-1", 2, "linf:8/255"
+    "--learning-rate 0", 2, "above 0"
+    "--threads 0", 2, "1 or more"
+    "--dataset cifar10", 2, "--data"
+    "--dataset cifar10 --data missing", 4, "--data"
+    "--json missing/figures.json", 6, "missing/figures.json"
+    "--nonsense", 2, "pretrain --help"
+    "--seed many", 2, "pretrain --help"
+]
+
+let private evaluations = [
+    "--attack square", 3, "pgd-20"
+    "--attack pgd-0", 2, "pgd-20"
+    "--attack pgd-20:none", 2, "pgd-20"
+    "--threat l3:1", 2, "linf, l2 or l1"
+    "--probe none", 3, "quick"
+    "--images 0", 2, "1 or more"
+    "--threads 0", 2, "1 or more"
+    "--dataset mnist", 3, "sample"
+    "--data missing --dataset cifar10", 4, "--data"
+    "--json missing/figures.json", 6, "missing/figures.json"
+    "--nonsense", 2, "evaluate --help"
+]
+
+let private replaced (option: string) =
+    let name = (words option).Head
+    let usual = words tiny |> List.pairwise |> List.tryFind (fun (a, _) -> a = name)
+    match usual with
+    | Some(a, b) -> tiny.Replace($"{a} {b}", option)
+    | None -> $"{tiny} {option}"
+
+let private withoutLibTorch command =
+    testCase command (fun () ->
+        use folder = new Folder()
+        withRun folder
+        let before = folder.Entries
+
+        runIn [ "ADVCONTRAST_LIBTORCH", "/nonexistent" ] folder command |> isRefusal 7 "build.fsx setup"
+        Expect.equal folder.Entries before "what is in the folder")
+
+let tests =
+    testList "Misuse" [
+        for command, says in
+            [
+                "", "--help"
+                "nonsense", "--help"
+                "pretrain --method", "pretrain --help"
+                "evaluate", "--from"
+            ] do
+            refuses $"'{command}'" nothing 2 says command
+
+        for option, code, says in options do
+            refuses $"pretrain {option}" nothing code says (replaced option + " --out run")
+
+        for option in [ "--images 0"; "--epochs 0"; "--batch 0" ] do
+            refuses $"pretrain {option}" nothing 2 "1 or more" (replaced option + " --out run")
+
+        // One image, or one at a time, has nothing to be contrasted with.
+        for option in [ "--images 1"; "--batch 1" ] do
+            refuses $"pretrain {option}" nothing 2 "2 or more" (replaced option + " --out run")
+
+        refuses "pretrain --width 5000" nothing 2 "1 to 1024" (replaced "--width 5000" + " --out run")
+        refuses "pretrain --optimizer adamw" nothing 3 "'adam'" (replaced "--optimizer adamw" + " --out run")
+        refuses
+            "pretrain --learning-rate alone"
+            nothing
+            2
+            "--optimizer"
+            "pretrain --learning-rate 1 --out run"
+        refuses "pretrain below a file" aFile 6 "file/run" (tiny + " --out file/run")
+        refuses
+            "pretrain --json below a file"
+            aFile
+            6
+            "file/figures.json"
+            (tiny + " --out run --json file/figures.json")
+        refuses "pretrain --resume of a finished run" withRun 2 "finished" "pretrain --resume run"
+
+        for option, code, says in evaluations do
+            refuses $"evaluate {option}" withRun code says $"evaluate --from run {option}"
+
+        refuses
+            "evaluate --json on a full disk"
+            withRun
+            6
+            "/dev/full"
+            "evaluate --from run --images 20 --attack fgsm --json /dev/full"
+        refuses "methods show" nothing 3 "'acl-ds'" "methods show acl-d"
+        refuses "data" nothing 3 "fashion-mnist" "data mnist"
+
+        testCase "all faults at once, a line each" (fun () ->
+            use folder = new Folder()
+            let outcome =
+                runIn [] folder "pretrain --method none --images 0 --epochs 0 --device tpu --out run"
+            Expect.equal outcome.Code 3 "the first fault's exit code"
+            Expect.hasLength (outcome.Complaint.Split '\n') 4 outcome.Complaint
+            Expect.isEmpty folder.Entries "what is left behind")
+
+        testList
+            "no libtorch"
+            (List.map withoutLibTorch [
+                "doctor"
+                tiny + " --out again"
+                "evaluate --from run"
+                "pretrain --resume run"
+            ])
+    ]

@@ -1,0 +1,9 @@
+module Program
+
+open Expecto
+open AdvContrast.Testing
+
+[<EntryPoint>]
+let main args =
+    let lists = [ Looks.tests; Runs.tests; Stops.tests; Files.tests; Misuse.tests ]
+    runTestsWithCLIArgs [] args (testList "Cli" [ yield! lists; TestFiles.check [ "User" ] lists ])

@@ -1,0 +1,58 @@
+/// Ctrl-C.
+module Stops
+
+open System
+open System.Diagnostics
+open System.IO
+open System.Threading
+open Expecto
+open User
+
+let private interrupt (child: Process) =
+    use kill = Process.Start("kill", [ "-INT"; string child.Id ])
+    kill.WaitForExit()
+
+let private waitFor what (isThere: unit -> bool) =
+    if not (SpinWait.SpinUntil(isThere, TimeSpan.FromSeconds 30.0)) then failtest ("no " + what)
+
+let private goesOn () =
+    use folder = new Folder()
+    let longer = tiny.Replace("--images 128", "--images 256").Replace("--epochs 1", "--epochs 20")
+    let checkpoint run = Path.Combine(folder.At run, "checkpoint.safetensors")
+    use child = start [] folder (longer + " --out run")
+    waitFor "checkpoint" (fun () -> File.Exists(checkpoint "run"))
+    let clock = Stopwatch.StartNew()
+    interrupt child
+    finish child |> isRefusal 130 "Stopped"
+    Expect.isLessThan clock.Elapsed.TotalSeconds 3.0 "seconds to the end"
+
+    let step () = (json folder "run/run.json").GetProperty("step").GetInt64()
+    let steps = (json folder "run/run.json").GetProperty("steps").GetInt64()
+    Expect.isLessThan (step ()) steps "steps done"
+    succeed folder "evaluate --from run --images 20 --attack fgsm" |> ignore
+
+    succeed folder "pretrain --resume run" |> ignore
+    Expect.equal (step ()) steps "steps done in the end"
+    succeed folder (longer + " --out whole") |> ignore
+    Expect.isTrue
+        (File.ReadAllBytes(checkpoint "run") = File.ReadAllBytes(checkpoint "whole"))
+        "as if never stopped"
+
+let private duringEvaluation () =
+    use folder = new Folder()
+    withRun folder
+    let before = folder.Entries
+    // So small a radius leaves the attack its victims, and work.
+    let attack = String.replicate 50 " --attack pgd-20" + " --threat linf:0.0001"
+    use child = start [] folder ("evaluate --from run --json figures.json" + attack)
+    // Long enough for .NET to start and to listen, far from the end.
+    Thread.Sleep 2000
+    interrupt child
+    finish child |> isRefusal 130 "Stopped"
+    Expect.equal folder.Entries before "what is in the folder"
+
+let tests =
+    testList "Stops" [
+        testCase "pretrain stops with a checkpoint that --resume finishes" goesOn
+        testCase "evaluate stops and leaves nothing" duringEvaluation
+    ]
