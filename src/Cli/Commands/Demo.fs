@@ -17,10 +17,10 @@ module Demo =
     let private recipe = {
         Configuration.defaults with
             Network = Some "small"
-            Epochs = Some 16
+            Epochs = Some 14
             Batch = Some 256
             Optimizer = Some "adam"
-            LearningRate = Some 2e-3
+            LearningRate = Some 3e-3
             Threat = Some(Threat.text threat)
     }
 

@@ -36,78 +36,65 @@ module Evaluate =
             Dataset.subset (Array.init n int64) all
         | _ -> dataset
 
-    let run (arguments: ParseResults<EvaluateArguments>) : Result<unit, Error list> =
-        Terminal.interruptible (fun () ->
-            result {
-                let json = arguments.TryGetResult EvaluateArguments.Json
-                let seed = arguments.GetResult(EvaluateArguments.Seed, 1UL)
-                let names = arguments.GetResults EvaluateArguments.Attack
-                let names = if names.IsEmpty then [ "fgsm"; "pgd-20" ] else names
-                let seconds = Terminal.clock ()
-                do! Json.check json
-                let! probe = probe (arguments.GetResult(EvaluateArguments.Probe, "quick")) seed
-                let! attacks =
-                    names
-                    |> List.traverseResultM (fun name ->
-                        Robustness.attack name |> Result.map (fun a -> name, a))
-                let! given =
-                    arguments.TryGetResult EvaluateArguments.Threat |> Option.traverseResult Threat.parse
+    let private show title threat (test: Dataset) (figures: Accuracy list) =
+        Terminal.table [ title; sprintf "accuracy, %d images of %s" test.Count test.Name; "notes" ] [
+            for f in figures do
+                let name = if f.Name = "clean" then f.Name else sprintf "%s, %s" f.Name (Threat.text threat)
+                [ name; Terminal.percent f.Fraction; String.concat ", " f.Flags ]
+        ]
 
-                do!
-                    match arguments.TryGetResult EvaluateArguments.Images with
-                    | Some n when n < 1 ->
-                        Error(Error.BadOption("--images", sprintf "%d is not 1 or more." n))
-                    | _ -> Ok()
+    // The attacks' threat: the one given, else the one that the encoder was trained against, else the field's usual.
+    let private threat given (c: Configuration) = result {
+        let text = given |> Option.orElse c.Threat |> Option.defaultValue "linf:8/255"
+        return! Threat.parse text
+    }
 
-                let! encoder, warning = Encoder.load (arguments.GetResult EvaluateArguments.From)
-                use encoder = encoder
-                warning |> Option.iter Terminal.line
-                let c = encoder.Configuration
-                let! ofRun = c.Threat |> Option.traverseResult Threat.parse
+    let private measureAll (arguments: ParseResults<EvaluateArguments>) = result {
+        let json = arguments.TryGetResult EvaluateArguments.Json
+        let limit = arguments.TryGetResult EvaluateArguments.Images
+        let seed = arguments.GetResult(EvaluateArguments.Seed, 1UL)
+        let probeName = arguments.GetResult(EvaluateArguments.Probe, "quick")
+        let named = arguments.GetResults EvaluateArguments.Attack
+        let seconds = Terminal.clock ()
+        do! Json.check json
+        do! Configuration.positive "--images" limit
+        let! probe = probe probeName seed
 
-                let threat =
-                    given
-                    |> Option.orElse ofRun
-                    |> Option.defaultWith (fun () -> Threat.create Linf (8.0 / 255.0))
+        let! attacks =
+            (if named.IsEmpty then [ "fgsm"; "pgd-20" ] else named)
+            |> List.traverseResultM (fun name -> Robustness.attack name |> Result.map (fun a -> name, a))
 
-                arguments.TryGetResult EvaluateArguments.Threads |> Option.iter torch.set_num_threads
-                let name = arguments.GetResult(EvaluateArguments.Dataset, c.Dataset)
-                let folder = arguments.TryGetResult EvaluateArguments.Data |> Option.orElse c.Data
-                let! train = Catalogue.load name folder true
-                use train = train
-                let! test = Catalogue.load name folder false
-                use test = images (arguments.TryGetResult EvaluateArguments.Images) test
-                let figures = measure c.Method probe attacks seed threat encoder train test
+        let! encoder, warning = Encoder.load (arguments.GetResult EvaluateArguments.From)
+        use encoder = encoder
+        warning |> Option.iter Terminal.line
+        let c = encoder.Configuration
+        let! threat = threat (arguments.TryGetResult EvaluateArguments.Threat) c
+        arguments.TryGetResult EvaluateArguments.Threads |> Option.iter torch.set_num_threads
+        let name = arguments.GetResult(EvaluateArguments.Dataset, c.Dataset)
+        let folder = arguments.TryGetResult EvaluateArguments.Data |> Option.orElse c.Data
+        let! train = Catalogue.load name folder true
+        use train = train
+        let! test = Catalogue.load name folder false
+        use test = images limit test
+        let figures = measure c.Method probe attacks seed threat encoder train test
+        show c.Method threat test figures
 
-                Terminal.table [
-                    c.Method
-                    sprintf "accuracy, %d images of %s" test.Count test.Name
-                    "notes"
-                ] [
-                    for f in figures do
-                        let name =
-                            if f.Name = "clean" then f.Name else sprintf "%s, %s" f.Name (Threat.text threat)
-                        [ name; Terminal.percent f.Fraction; String.concat ", " f.Flags ]
+        do!
+            Json.write json {|
+                run = arguments.GetResult EvaluateArguments.From
+                ``method`` = c.Method
+                dataset = test.Name
+                images = test.Count
+                probe = probeName
+                threat = Threat.text threat
+                seed = seed
+                accuracies = [
+                    for f in figures ->
+                        {| name = f.Name; accuracy = f.Fraction; correct = f.Correct; flags = f.Flags |}
                 ]
+                seconds = seconds ()
+            |}
+    }
 
-                do!
-                    Json.write json {|
-                        run = arguments.GetResult EvaluateArguments.From
-                        ``method`` = c.Method
-                        dataset = test.Name
-                        images = test.Count
-                        threat = Threat.text threat
-                        seed = seed
-                        accuracies = [
-                            for f in figures ->
-                                {|
-                                    name = f.Name
-                                    accuracy = f.Fraction
-                                    correct = f.Correct
-                                    flags = f.Flags
-                                |}
-                        ]
-                        seconds = seconds ()
-                    |}
-            }
-            |> Result.mapError List.singleton)
+    let run (arguments: ParseResults<EvaluateArguments>) : Result<unit, Error list> =
+        Terminal.interruptible (fun () -> measureAll arguments |> Result.mapError List.singleton)

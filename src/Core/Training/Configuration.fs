@@ -135,7 +135,8 @@ module Configuration =
             )
         | other -> Error(Error.UnknownName("precision", other, [ "auto"; "float32"; "bfloat16" ]))
 
-    let private positive name value =
+    /// An option that counts something: 1 or more, where it is given.
+    let positive name value =
         match value with
         | Some v when v < 1 -> Error(Error.BadOption(name, sprintf "%d is not 1 or more." v))
         | _ -> Ok()
