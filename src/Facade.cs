@@ -6,7 +6,6 @@ using System.Runtime.CompilerServices;
 using System.Threading;
 using System.Threading.Channels;
 using System.Threading.Tasks;
-using AdvContrast.Core;
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
 using TorchSharp;
@@ -15,27 +14,28 @@ namespace AdvContrast;
 
 /// <summary>The verbs: pre-train an encoder, go on with a run, attack a classifier, evaluate.</summary>
 /// <remarks>
-/// Long work runs on one thread of its own and reports every step; a token stops it within a step. Faults that
-/// the user can put right are AdvContrastExceptions, all of them at once where they are in the options.
+/// Long work runs on one thread of its own and reports every step; a token stops it within a step. Faults
+/// that the user can put right are AdvContrastExceptions, all of them at once where they are in the options.
 /// </remarks>
 public static class Workbench
 {
     /// <summary>The methods, in the order of their papers.</summary>
     public static IReadOnlyList<MethodCard> Methods { get; } =
-        [.. Registry.methods.Select(m => new MethodCard(m.Name, m.Summary, m.Citation, MethodModule.card(m)))];
+        [.. Core.Registry.methods.Select(m =>
+            new MethodCard(m.Name, m.Summary, m.Citation, Core.MethodModule.card(m)))];
 
     /// <summary>The data sets.</summary>
     public static IReadOnlyList<DatasetCard> Datasets { get; } =
-        [.. Catalogue.all.Select(d => new DatasetCard(d.Item1, d.Item2, d.Item3))];
+        [.. Core.Catalogue.all.Select(d => new DatasetCard(d.Item1, d.Item2, d.Item3))];
 
     /// <summary>The networks.</summary>
     public static IReadOnlyList<NetworkCard> Networks { get; } =
-        [.. Zoo.architectures.Select(a => new NetworkCard(a.Name, a.Summary, a.Width))];
+        [.. Core.Zoo.architectures.Select(a => new NetworkCard(a.Name, a.Summary, a.Width))];
 
     /// <summary>Pre-trains an encoder.</summary>
     /// <param name="options">What to train, on what, and how.</param>
     /// <param name="progress">Hears of every step, on the training thread or as it chooses itself.</param>
-    /// <param name="cancellation">Stops within a step; a run with a folder then has a checkpoint there.</param>
+    /// <param name="cancellation">Stops within a step, with a checkpoint where there is a folder.</param>
     /// <returns>The run; its encoder belongs to the caller.</returns>
     /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data; a loss that
     /// is not finite.</exception>
@@ -49,12 +49,12 @@ public static class Workbench
             OptionModule.OfObj(options.Out), watch, cancellation, options.ToCore()));
     }
 
-    /// <summary>Goes on with an interrupted run, from the newest good checkpoint in its folder to its end.</summary>
+    /// <summary>Finishes an interrupted run from the newest good checkpoint in its folder.</summary>
     /// <param name="folder">The run's folder.</param>
     /// <param name="progress">Hears of every step, on the training thread or as it chooses itself.</param>
     /// <param name="cancellation">Stops within a step, with a checkpoint.</param>
     /// <returns>The run, the same bit for bit as one that was not interrupted, on a CPU.</returns>
-    /// <exception cref="AdvContrastException">Missing or Damaged; BadOption where the run is finished.</exception>
+    /// <exception cref="AdvContrastException">Missing or Damaged; BadOption for a finished run.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
     public static Task<PretrainResult> ResumeAsync(
         string folder, IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
@@ -65,9 +65,9 @@ public static class Workbench
     }
 
     /// <summary>
-    /// Pre-trains an encoder as a sequence of steps. Who leaves the sequence early stops the run, with a checkpoint.
+    /// Pre-trains an encoder as a sequence of steps. Leaving it early stops the run, with a checkpoint.
     /// </summary>
-    /// <param name="options">What to train; its Out names the folder that the encoder is loaded from after.</param>
+    /// <param name="options">What to train; Out names the folder that the encoder is then loaded from.</param>
     /// <param name="cancellation">Stops within a step.</param>
     /// <exception cref="ArgumentException">The options have no folder.</exception>
     /// <exception cref="AdvContrastException">As PretrainAsync's.</exception>
@@ -77,13 +77,15 @@ public static class Workbench
     {
         ArgumentNullException.ThrowIfNull(options);
         if (options.Out is null)
-            throw new ArgumentException("Out must name a folder: the encoder is found there.", nameof(options));
+            throw new ArgumentException("Out must name the encoder's folder.", nameof(options));
         return Steps(options, cancellation);
     }
 
-    /// <summary>Fits a linear layer on the frozen encoder, then measures clean accuracy and accuracy under attacks.</summary>
+    /// <summary>
+    /// Fits a linear layer on the frozen encoder, then measures clean accuracy and accuracy under attacks.
+    /// </summary>
     /// <param name="encoder">Borrowed; it must not be disposed before the task ends.</param>
-    /// <param name="options">What to fit and to attack with; null for the encoder's own data, FGSM and PGD-20.</param>
+    /// <param name="options">What to fit and to attack with; null for the run's data, FGSM, PGD-20.</param>
     /// <param name="progress">Hears of every batch.</param>
     /// <param name="cancellation">Stops after the batch that is under attack.</param>
     /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data.</exception>
@@ -93,13 +95,14 @@ public static class Workbench
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(encoder);
-        var core = encoder.Core;
+        var inner = encoder.Inner;
         return Border.RunAlone(
-            () => Evaluation.Run(core, options ?? new EvaluateOptions(), progress, cancellation), cancellation);
+            () => Evaluation.Run(inner, options ?? new EvaluateOptions(), progress, cancellation),
+            cancellation);
     }
 
     /// <summary>Attacks any classifier on a few images, on the caller's thread.</summary>
-    /// <param name="classifier">Images [n; c; h; w] in [0, 1] to logits [n; k], differentiable in the images.</param>
+    /// <param name="classifier">Images [n; c; h; w] to logits [n; k], differentiable in the images.</param>
     /// <param name="images">[n; c; h; w], float32 in [0, 1].</param>
     /// <param name="labels">int64 [n], from 0 to k - 1.</param>
     /// <param name="threat">What the attack may do.</param>
@@ -118,20 +121,20 @@ public static class Workbench
         AdvContrast.Images.Require(images, nameof(images));
         AdvContrast.Images.RequireLabels(labels, nameof(labels), images);
         return Border.Run(() => new AttackResult(Core.Workbench.attack(
-            Robustness.attack(attack).OrThrow(), seed, threat.Core, FuncConvert.FromFunc(classifier), images,
-            labels)));
+            Core.Robustness.attack(attack).OrThrow(), seed, threat.Inner, FuncConvert.FromFunc(classifier),
+            images, labels)));
     }
 
     private static Task<PretrainResult> Train(
         string? folder, IProgress<TrainingProgress>? progress, CancellationToken cancellation,
-        Func<FSharpFunc<Event, Unit>, FSharpResult<Core.Encoder, FSharpList<Error>>> train)
+        Func<FSharpFunc<Core.Event, Unit>, FSharpResult<Core.Encoder, FSharpList<Core.Error>>> train)
     {
         var clock = Stopwatch.StartNew();
         return Border.RunAlone(
             () =>
             {
                 TrainingProgress? last = null;
-                var watch = FuncConvert.FromAction<Event>(done =>
+                var watch = FuncConvert.FromAction<Core.Event>(done =>
                 {
                     last = TrainingProgress.Of(done);
                     progress?.Report(last);

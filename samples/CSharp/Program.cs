@@ -11,12 +11,10 @@ var options = new PretrainOptions
     Batch = 250,
     Optimizer = "adam",
     Threat = Threat.Linf(0.1),
-    Out = "runs/csharp",
 };
 
-await foreach (var step in Workbench.PretrainSteps(options))
-    Console.WriteLine($"step {step.Step} of {step.Steps}: loss {step.Loss:F3}");
+using var run = await Workbench.PretrainAsync(options);
+Console.WriteLine($"{run.Last.Steps} steps in {run.Elapsed.TotalSeconds:F0} s, last loss {run.Last.Loss:F3}");
 
-using var encoder = Encoder.Load(options.Out);
-var result = await Workbench.EvaluateAsync(encoder);
+var result = await Workbench.EvaluateAsync(run.Encoder);
 foreach (var accuracy in result.Accuracies) Console.WriteLine($"{accuracy.Name,-6} {accuracy.Fraction:P1}");

@@ -10,11 +10,12 @@ namespace AdvContrast;
 public sealed record Fault(ErrorCode Code, string Message);
 
 /// <summary>Something that the user can put right: a bad option, a missing file, no libtorch.</summary>
-/// <remarks>Faults of the calling program, as a tensor of a wrong shape, are ArgumentExceptions instead.</remarks>
+/// <remarks>Faults of the calling program, as a tensor of a wrong shape, are ArgumentExceptions.</remarks>
 public sealed class AdvContrastException : Exception
 {
     internal AdvContrastException(IReadOnlyList<Fault> faults, Exception? inner = null)
-        : base(string.Join(Environment.NewLine, faults.Select(fault => fault.Message)), inner) => Faults = faults;
+        : base(string.Join(Environment.NewLine, faults.Select(fault => fault.Message)), inner) =>
+        Faults = faults;
 
     /// <summary>The kind of the first fault.</summary>
     public ErrorCode Code => Faults[0].Code;

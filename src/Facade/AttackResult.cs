@@ -13,12 +13,12 @@ public sealed class AttackResult : IDisposable
     internal AttackResult(Core.Harm harm) => this.harm = harm;
 
     /// <summary>
-    /// The adversarial image where the attack succeeded, else the one of the highest loss: [n; c; h; w], the
-    /// images' type, within the threat.
+    /// The adversarial image where the attack succeeded, else the one of the highest loss: [n; c; h; w],
+    /// within the threat.
     /// </summary>
     public torch.Tensor Images => harm.Images;
 
-    /// <summary>Whether the image in Images is misclassified, computed on that very image: bool [n].</summary>
+    /// <summary>Whether the image in Images is misclassified, computed on that image: bool [n].</summary>
     public torch.Tensor Success => harm.Success;
 
     /// <summary>
@@ -44,6 +44,6 @@ public sealed class AttackResult : IDisposable
     /// <summary>Frees its tensors.</summary>
     public void Dispose()
     {
-        foreach (var tensor in AdvContrast.Core.AttackModule.tensors(harm)) tensor.Dispose();
+        foreach (var tensor in Core.AttackModule.tensors(harm)) tensor.Dispose();
     }
 }

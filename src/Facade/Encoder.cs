@@ -1,42 +1,43 @@
 using System;
-using AdvContrast.Core;
 using Microsoft.FSharp.Core;
 using TorchSharp;
 
 namespace AdvContrast;
 
-/// <summary>A pre-trained encoder, ready to be used and evaluated. It owns native memory; dispose it when done.</summary>
+/// <summary>
+/// A pre-trained encoder, ready to be used and evaluated. It owns native memory; dispose it when done.
+/// </summary>
 public sealed class Encoder : IDisposable
 {
-    private readonly Core.Encoder core;
+    private readonly Core.Encoder inner;
     private readonly FSharpFunc<torch.Tensor, torch.Tensor> features;
     private bool disposed;
 
-    internal Encoder(Core.Encoder core, string? warning = null)
+    internal Encoder(Core.Encoder inner, string? warning = null)
     {
-        this.core = core;
-        features = EncoderModule.features(core);
+        this.inner = inner;
+        features = Core.EncoderModule.features(inner);
         Warning = warning;
     }
 
     /// <summary>How it was made; Out is null, for an encoder does not know where it lies.</summary>
-    public PretrainOptions Options => PretrainOptions.Of(core.Configuration);
+    public PretrainOptions Options => PretrainOptions.Of(inner.Configuration);
 
     /// <summary>The width f of its features.</summary>
-    public long FeatureWidth => core.Network.FeatureWidth;
+    public long FeatureWidth => inner.Network.FeatureWidth;
 
     /// <summary>The device that it computes on and expects images on.</summary>
-    public torch.Device Device => core.Device;
+    public torch.Device Device => inner.Device;
 
-    /// <summary>What to know of its file: that an older checkpoint was used because the newest is damaged.</summary>
+    /// <summary>That an older checkpoint was used because the newest is damaged; else null.</summary>
     public string? Warning { get; }
 
-    internal Core.Encoder Core
+    internal Core.Encoder Inner
     {
         get
         {
             ObjectDisposedException.ThrowIf(disposed, this);
-            return core;
+            return inner;
         }
     }
 
@@ -50,7 +51,7 @@ public sealed class Encoder : IDisposable
         ArgumentNullException.ThrowIfNull(path);
         return Border.Run(() =>
         {
-            var (encoder, warning) = EncoderModule.load(path).OrThrow();
+            var (encoder, warning) = Core.EncoderModule.load(path).OrThrow();
             return new Encoder(encoder, warning.OrNull());
         });
     }
@@ -58,7 +59,7 @@ public sealed class Encoder : IDisposable
     /// <summary>The features of images; differentiable in the images.</summary>
     /// <param name="images">[n; c; h; w], floating point in [0, 1], on the encoder's device.</param>
     /// <returns>[n; f], float32; belongs to the caller's dispose scope.</returns>
-    /// <exception cref="ArgumentException">The images have another rank or are not floating point.</exception>
+    /// <exception cref="ArgumentException">Another rank, or images that are not floating point.</exception>
     /// <exception cref="ObjectDisposedException">The encoder has been disposed.</exception>
     public torch.Tensor Features(torch.Tensor images)
     {
@@ -70,7 +71,7 @@ public sealed class Encoder : IDisposable
     /// <summary>Frees its native memory; a second call does nothing.</summary>
     public void Dispose()
     {
-        if (!disposed) ((IDisposable)core).Dispose();
+        if (!disposed) ((IDisposable)inner).Dispose();
         disposed = true;
     }
 }

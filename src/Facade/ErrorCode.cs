@@ -6,7 +6,7 @@ public enum ErrorCode
     /// <summary>An option whose value cannot be used.</summary>
     BadOption = 2,
 
-    /// <summary>A name that nothing is registered under: of a method, a data set, a network, an attack.</summary>
+    /// <summary>A name of a method, a data set, a network or an attack that there is not.</summary>
     UnknownName = 3,
 
     /// <summary>A file or folder that is needed and not there.</summary>

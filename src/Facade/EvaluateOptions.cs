@@ -8,14 +8,14 @@ public enum Probe
     /// <summary>For small sets: Adam on features computed once, 100 epochs.</summary>
     Quick,
 
-    /// <summary>Standard linear fine-tuning (SLF) as published: 25 epochs of SGD with crops and flips.</summary>
+    /// <summary>Standard linear fine-tuning (SLF) as published: 25 epochs of SGD, crops, flips.</summary>
     Published,
 }
 
 /// <summary>What to fit and to attack an encoder with; null means: as in the encoder's own run.</summary>
 public sealed record EvaluateOptions
 {
-    /// <summary>The data set whose training part fits the linear layer and whose test part is attacked.</summary>
+    /// <summary>The data set: its training part fits the linear layer, its test part is attacked.</summary>
     public string? Dataset { get; init; }
 
     /// <summary>The folder with the data set's files.</summary>
@@ -25,8 +25,8 @@ public sealed record EvaluateOptions
     public int? Images { get; init; }
 
     /// <summary>
-    /// Attacks by name: <c>"fgsm"</c>, <c>"pgd-20"</c> with steps of a quarter radius, <c>"pgd-20:0.125"</c> with
-    /// steps of so many radii.
+    /// Attacks by name: <c>"fgsm"</c>, <c>"pgd-20"</c> with steps of a quarter radius, <c>"pgd-20:0.125"</c>
+    /// with steps of so many radii.
     /// </summary>
     public IReadOnlyList<string> Attacks { get; init; } = ["fgsm", "pgd-20"];
 

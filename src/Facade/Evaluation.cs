@@ -3,7 +3,6 @@ using System.Collections.Generic;
 using System.Diagnostics;
 using System.Linq;
 using System.Threading;
-using AdvContrast.Core;
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
 using TorchSharp;
@@ -18,7 +17,7 @@ internal static class Evaluation
         CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
-        var attacks = Named(options, Robustness.attack);
+        var attacks = Named(options, Core.Robustness.attack);
         var run = encoder.Configuration;
         var threat = options.Threat
             ?? (run.Threat.OrNull() is { } own ? Threat.Parse(own) : Threat.Linf(8.0 / 255.0));
@@ -26,10 +25,11 @@ internal static class Evaluation
 
         var name = options.Dataset ?? run.Dataset;
         var folder = OptionModule.OfObj(options.Data ?? run.Data.OrNull());
-        using var train = Catalogue.load(name, folder, true).OrThrow();
-        using var all = Catalogue.load(name, folder, false).OrThrow();
+        using var train = Core.Catalogue.load(name, folder, true).OrThrow();
+        using var all = Core.Catalogue.load(name, folder, false).OrThrow();
         var count = (int)Math.Min(options.Images ?? all.Count, all.Count);
-        using var test = DatasetModule.subset([.. Enumerable.Range(0, count).Select(id => (long)id)], all);
+        var first = Enumerable.Range(0, count).Select(id => (long)id).ToArray();
+        using var test = Core.DatasetModule.subset(first, all);
 
         void Report(string stage, long done, long total)
         {
@@ -38,13 +38,17 @@ internal static class Evaluation
         }
 
         Report("linear layer", 0, train.Count);
-        var usual = options.Probe == Probe.Published ? LinearProbeModule.published : LinearProbeModule.quick;
-        var probe = new LinearProbe(usual.Optimizer, usual.Batch, usual.Epochs, usual.View, options.Seed);
+        var usual = options.Probe == Probe.Published
+            ? Core.LinearProbeModule.published
+            : Core.LinearProbeModule.quick;
+        var probe = new Core.LinearProbe(
+            usual.Optimizer, usual.Batch, usual.Epochs, usual.View, options.Seed);
         using var head = Core.Workbench.probe(probe, encoder, train);
         Report("linear layer", train.Count, train.Count);
         var accuracies = Core.Workbench.evaluate(
-            attacks, options.Seed, threat.Core,
-            FuncConvert.FromAction<string, int>((attack, done) => Report(attack, done, count)), encoder, head, test);
+            attacks, options.Seed, threat.Inner,
+            FuncConvert.FromAction<string, int>((attack, done) => Report(attack, done, count)), encoder, head,
+            test);
         return new EvaluationResult(
             [.. accuracies.Select(a => new Accuracy(a.Name, a.Correct, a.Total, a.Flags.ToHashSet()))],
             test.Name, threat, clock.Elapsed);
@@ -52,7 +56,7 @@ internal static class Evaluation
 
     // The attacks under the names given, or all faults of the options.
     private static FSharpList<Tuple<string, T>> Named<T>(
-        EvaluateOptions options, Func<string, FSharpResult<T, Error>> find)
+        EvaluateOptions options, Func<string, FSharpResult<T, Core.Error>> find)
     {
         var found = options.Attacks.Select(name => (name, attack: find(name))).ToList();
         var faults = found.Where(f => f.attack.IsError).Select(f => f.attack.ErrorValue)
@@ -63,6 +67,6 @@ internal static class Evaluation
         return ListModule.OfSeq(found.Select(f => Tuple.Create(f.name, f.attack.ResultValue)));
     }
 
-    private static IEnumerable<Error> BelowOne(string name, int? value) =>
-        value < 1 ? [Error.NewBadOption(name, $"{value} is not 1 or more.")] : [];
+    private static IEnumerable<Core.Error> BelowOne(string name, int? value) =>
+        value < 1 ? [Core.Error.NewBadOption(name, $"{value} is not 1 or more.")] : [];
 }

@@ -1,5 +1,4 @@
 using System;
-using AdvContrast.Core;
 using TorchSharp;
 
 namespace AdvContrast;
@@ -10,19 +9,20 @@ internal static class Images
     internal static void Require(torch.Tensor images, string name)
     {
         ArgumentNullException.ThrowIfNull(images, name);
-        Shape.rank("n;c;h;w", name, images);
+        Core.Shape.rank("n;c;h;w", name, images);
         if (!images.is_floating_point())
-            throw new ArgumentException($"expected floating-point images in [0, 1], got {images.dtype}.", name);
+            throw new ArgumentException($"expected floating-point images, got {images.dtype}.", name);
     }
 
     internal static void RequireLabels(torch.Tensor labels, string name, torch.Tensor images)
     {
         ArgumentNullException.ThrowIfNull(labels, name);
-        Shape.rank("n", name, labels);
+        Core.Shape.rank("n", name, labels);
         if (labels.dtype != torch.int64)
             throw new ArgumentException($"expected int64 labels, got {labels.dtype}.", name);
         if (labels.shape[0] != images.shape[0])
             throw new ArgumentException(
-                $"expected a label an image, got {Shape.text(labels)} for images {Shape.text(images)}.", name);
+                $"expected a label an image, got {Core.Shape.text(labels)} for {Core.Shape.text(images)}.",
+                name);
     }
 }

@@ -1,5 +1,4 @@
 using System;
-using AdvContrast.Core;
 using Microsoft.FSharp.Core;
 
 namespace AdvContrast;
@@ -7,7 +6,7 @@ namespace AdvContrast;
 /// <summary>What to pre-train, on what, and how; null means: as the method's published recipe says.</summary>
 public sealed record PretrainOptions
 {
-    private static readonly Configuration defaults = ConfigurationModule.defaults;
+    private static readonly Core.Configuration defaults = Core.ConfigurationModule.defaults;
 
     /// <summary>A registered method: <c>"simclr"</c>, <c>"acl-ds"</c>; see Workbench.Methods.</summary>
     public string Method { get; init; } = defaults.Method;
@@ -49,8 +48,8 @@ public sealed record PretrainOptions
     public string Device { get; init; } = defaults.Device;
 
     /// <summary>
-    /// The number format of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, or <c>"auto"</c> for
-    /// the faster one on this machine.
+    /// The number format of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, or
+    /// <c>"auto"</c> for the faster one on this machine.
     /// </summary>
     public string Precision { get; init; } = defaults.Precision;
 
@@ -66,10 +65,10 @@ public sealed record PretrainOptions
     public static PretrainOptions FromRun(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
-        return Of(ManifestModule.configuration(path).OrThrow());
+        return Of(Core.ManifestModule.configuration(path).OrThrow());
     }
 
-    internal static PretrainOptions Of(Configuration c) => new()
+    internal static PretrainOptions Of(Core.Configuration c) => new()
     {
         Method = c.Method,
         Dataset = c.Dataset,
@@ -88,7 +87,7 @@ public sealed record PretrainOptions
         Threads = c.Threads.OrNone(),
     };
 
-    internal Configuration ToCore() => new(
+    internal Core.Configuration ToCore() => new(
         method: Method,
         dataset: Dataset,
         data: OptionModule.OfObj(Data),

@@ -21,45 +21,43 @@ public enum Norm
 /// </summary>
 public sealed record Threat
 {
-    private Threat(Core.Threat core) => Core = core;
+    private Threat(Core.Threat inner) => Inner = inner;
 
-    internal Core.Threat Core { get; }
+    internal Core.Threat Inner { get; }
 
     /// <summary>How the perturbation is measured.</summary>
-    public Norm Norm => (Norm)Core.Norm.Tag;
+    public Norm Norm => (Norm)Inner.Norm.Tag;
 
     /// <summary>The radius in input units: images live in [0, 1], so the field's 8/255 is 0.03137.</summary>
-    public double Radius => Core.Radius;
+    public double Radius => Inner.Radius;
 
     /// <summary>A threat in the largest change of any pixel.</summary>
     /// <param name="radius">0 or more, in input units.</param>
     /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
-    public static Threat Linf(double radius) => Create(AdvContrast.Core.Norm.Linf, radius);
+    public static Threat Linf(double radius) => Create(Core.Norm.Linf, radius);
 
     /// <summary>A threat in Euclidean distance.</summary>
     /// <param name="radius">0 or more, in input units.</param>
     /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
-    public static Threat L2(double radius) => Create(AdvContrast.Core.Norm.L2, radius);
+    public static Threat L2(double radius) => Create(Core.Norm.L2, radius);
 
     /// <summary>A threat in the sum of absolute changes.</summary>
     /// <param name="radius">0 or more, in input units.</param>
     /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
-    public static Threat L1(double radius) => Create(AdvContrast.Core.Norm.L1, radius);
+    public static Threat L1(double radius) => Create(Core.Norm.L1, radius);
 
     /// <summary>A threat from its text: <c>linf:8/255</c>, <c>l2:0.5</c>.</summary>
     /// <exception cref="AdvContrastException">BadOption: it is not a norm and a radius.</exception>
     public static Threat Parse(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return new(AdvContrast.Core.ThreatModule.parse(text).OrThrow());
+        return new(Core.ThreatModule.parse(text).OrThrow());
     }
 
     /// <summary>The text that Parse reads back to the same threat.</summary>
     public override string ToString() =>
         string.Create(CultureInfo.InvariantCulture, $"{Norm.ToString().ToLowerInvariant()}:{Radius:R}");
 
-    internal static Threat Of(Core.Threat core) => new(core);
-
     private static Threat Create(Core.Norm norm, double radius) =>
-        new(AdvContrast.Core.ThreatModule.create(norm, radius));
+        new(Core.ThreatModule.create(norm, radius));
 }

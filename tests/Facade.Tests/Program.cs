@@ -8,7 +8,8 @@ using AdvContrast.Testing;
 using Expecto;
 using TorchSharp;
 
-Test[] lists = [Pretraining.Tests, Evaluating.Tests, Attacking.Tests, BadInput.Tests, Surface.Tests, Samples.Tests];
+Test[] lists =
+    [Pretraining.Tests, Evaluating.Tests, Attacking.Tests, BadInput.Tests, Surface.Tests, Samples.Tests];
 return TestTree.Run(args, TestTree.TestList("Facade", [.. lists, TestTree.EveryFile(lists)]));
 
 /// <summary>A run of seconds' fractions, and what is looked at of it.</summary>
@@ -16,7 +17,13 @@ internal static class Tiny
 {
     internal static readonly PretrainOptions Options = new()
     {
-        Images = 128, Network = "small", Width = 4, Epochs = 1, Batch = 32, Optimizer = "adam", Precision = "float32",
+        Images = 128,
+        Network = "small",
+        Width = 4,
+        Epochs = 1,
+        Batch = 32,
+        Optimizer = "adam",
+        Precision = "float32",
     };
 
     internal static torch.Tensor Images(int n) =>

@@ -24,7 +24,9 @@ public static class Samples
         using var folder = new Folder();
         var start = new ProcessStartInfo("dotnet", ["exec", Program()])
         {
-            WorkingDirectory = folder.Path, RedirectStandardOutput = true, RedirectStandardError = true,
+            WorkingDirectory = folder.Path,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
         };
         using var sample = Process.Start(start)!;
         var complaint = sample.StandardError.ReadToEndAsync();
@@ -34,7 +36,8 @@ public static class Samples
         Expect.equal(complaint.Result, "", "what it complained of");
         Expect.equal(sample.ExitCode, 0, "its exit code");
         var shares = Regex.Matches(output, @"^(\S+) +(\d+\.\d) %$", RegexOptions.Multiline);
-        Expect.sequenceEqual(shares.Select(line => line.Groups[1].Value), ["clean", "fgsm", "pgd-20"], output);
+        var names = shares.Select(line => line.Groups[1].Value);
+        Expect.sequenceEqual(names, ["clean", "fgsm", "pgd-20"], output);
         Expect.isDescending(shares.Select(line => double.Parse(line.Groups[2].Value)), output);
     }
 }

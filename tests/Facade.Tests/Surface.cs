@@ -34,7 +34,8 @@ public static class Surface
     {
         if (type.BaseType is { } parent) yield return parent;
         foreach (var shown in type.GetInterfaces()) yield return shown;
-        foreach (var field in type.GetFields(all).Where(f => f.IsPublic || f.IsFamily)) yield return field.FieldType;
+        foreach (var field in type.GetFields(all).Where(f => f.IsPublic || f.IsFamily))
+            yield return field.FieldType;
         foreach (var method in type.GetMembers(all).OfType<MethodBase>().Where(m => m.IsPublic || m.IsFamily))
         {
             if (method is MethodInfo { ReturnType: var result }) yield return result;
@@ -51,7 +52,7 @@ public static class Surface
     private static void Lists()
     {
         Expect.contains(Workbench.Methods.Select(m => m.Name), "acl-ds", "methods");
-        Expect.contains(Workbench.Datasets, new DatasetCard("sample", Workbench.Datasets[0].Summary, false), "sets");
+        Expect.isFalse(Workbench.Datasets.Single(d => d.Name == "sample").NeedsFolder, "it is embedded");
         Expect.contains(Workbench.Networks.Select(n => n.Name), "resnet18", "networks");
         Expect.isTrue(Workbench.Methods.All(m => m.Text.Contains(m.Citation)), "cards");
     }
