@@ -1,5 +1,5 @@
-/// Commands and options that cannot be: one sentence that says what to do, an exit code of their own, and nothing
-/// left behind.
+/// Commands and options that cannot be: one sentence that says what to do, an exit code of their own, and
+/// nothing left behind.
 module Misuse
 
 open System.IO
@@ -95,6 +95,7 @@ let tests =
             6
             "file/figures.json"
             (tiny + " --out run --json file/figures.json")
+        refuses "pretrain over another run" withRun 2 "--resume run" (tiny + " --out run")
         refuses "pretrain --resume of a finished run" withRun 2 "finished" "pretrain --resume run"
 
         for option, code, says in evaluations do

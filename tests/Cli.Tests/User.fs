@@ -99,8 +99,7 @@ let refuses name (prepare: Folder -> unit) code says arguments =
         refuse folder code says arguments)
 
 /// A run of a fraction of a second, without --out.
-let tiny =
-    "pretrain --images 128 --network small --width 4 --epochs 1 --batch 32 --optimizer adam --precision float32"
+let tiny = "pretrain --network small --width 4 --images 128 --epochs 1 --batch 32 --optimizer adam"
 
 let private pretrained =
     lazy
