@@ -83,6 +83,12 @@ module Attack =
     /// the clean image and the start among them; solved samples leave the batch; restarts go on with survivors
     /// alone. What a sample meets depends on its id alone, never on its batch.
     let ofAscent (ascent: Ascent) : Attack =
+        // No point is looked at that the threat does not allow.
+        let ascent =
+            match ascent.Start with
+            | Uniform false -> { ascent with Start = Uniform true }
+            | _ -> ascent
+
         Named.create ascent.Text (fun draw threat classifier victims ->
             let n = victims.Ids.Length
             let device = victims.Images.device
@@ -102,7 +108,7 @@ module Attack =
                         Scope.value (fun () -> stored.index_copy_ (0L, index rows, pick places x) |> ignore)
 
                 // Looks at one point a row; says what the objective was there and which places are solved.
-                let look point wantGradient (rows: int64[]) (x: Tensor) =
+                let look wantGradient (rows: int64[]) (x: Tensor) =
                     use scope = torch.NewDisposeScope()
                     let labels = pick rows victims.Labels
                     let targets = victims.Targets |> Option.map (pick rows)
@@ -129,7 +135,7 @@ module Attack =
                         forwards[row] <- forwards[row] + 1L
                         gradients[row] <- gradients[row] + (if wantGradient then 1L else 0L)
 
-                        if solved[place] then firstSuccess[row] <- point)
+                        if solved[place] then firstSuccess[row] <- forwards[row] - 1L)
 
                     let won = Array.indexed rows |> Array.filter (fun (place, _) -> solved[place])
                     store (Array.map snd won) (Array.map (fst >> int64) won) x
@@ -157,9 +163,9 @@ module Attack =
                         (Array.map int64 better)
                         iterate.BestX
 
-                let restart survivors number =
+                let restart (survivors: int64[]) number =
                     Scope.value (fun () ->
-                        let mutable rows: int64[] = survivors
+                        let mutable rows = survivors
                         let origin = pick rows victims.Images
                         let ids = { draw with Ids = rows |> Array.map (fun row -> draw.Ids[int row]) }
                         let x =
@@ -183,28 +189,28 @@ module Attack =
                                 |> GradientAttack.step (fun now ->
                                     let x, memory = GradientAttack.next threat ascent now
                                     let more = now.Index + 1 < ascent.Steps
-                                    let value, gradient, left = look (int64 now.Index + 2L) more rows x
+                                    let value, gradient, left = look more rows x
                                     let gradient = Option.defaultValue now.Gradient gradient
                                     GradientAttack.advance now x memory (value, gradient) |> narrow left)
                                 |> climb
                             else
                                 iterate
 
-                        if rows.Length > 0 then
-                            let value, gradient, left = look 1L (ascent.Steps > 0) rows x
-                            let gradient = gradient |> Option.defaultWith (fun () -> torch.zeros_like x)
-                            let ended =
-                                GradientAttack.first origin x (value, gradient) |> narrow left |> climb
-                            keepBest rows ended
-
+                        let value, gradient, left = look (ascent.Steps > 0) rows x
+                        let gradient = gradient |> Option.defaultWith (fun () -> torch.zeros_like x)
+                        let ended = GradientAttack.first origin x (value, gradient) |> narrow left |> climb
+                        keepBest rows ended
                         rows)
 
                 let clean =
                     Scope.value (fun () ->
-                        let _, _, left = look 0L false (Array.init n int64) victims.Images
+                        let _, _, left = look false (Array.init n int64) victims.Images
                         left)
 
-                List.fold restart clean [ 0 .. ascent.Restarts - 1 ] |> ignore
+                let goOn (survivors: int64[]) number =
+                    if survivors.Length = 0 then survivors else restart survivors number
+
+                List.fold goOn clean [ 0 .. ascent.Restarts - 1 ] |> ignore
                 let success, distances = judge classifier victims stored
                 let counts (values: int64[]) = torch.tensor(values).``to`` device
 

@@ -143,10 +143,17 @@ module GradientAttack =
                     None
                 else
                     let value, gradient = look true objective x
-                    Some(climb (first origin x (value, Option.get gradient)))
+                    let begun = first origin x (value, Option.get gradient)
+
+                    match ascent.Start with
+                    // It may lie outside the box: a place to take a gradient at, not a result.
+                    | Uniform false ->
+                        let least = torch.full_like (value, System.Double.NegativeInfinity.ToScalar())
+                        Some(climb { begun with BestValue = least })
+                    | _ -> Some(climb begun)
 
             match climbed with
-            | None -> x
+            | None -> Ball.project threat origin x
             | Some iterate ->
                 let last, _ = next threat ascent iterate
 
