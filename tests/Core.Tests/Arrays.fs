@@ -10,6 +10,9 @@ type Source(seed: int) =
     let random = Random seed
     member _.Whole(low, high) = random.Next(low, high + 1)
     member _.Uniform(low, high) = low + (high - low) * random.NextDouble()
+    /// One of some values.
+    member s.Among(options: 'a list) = options[s.Whole(0, options.Length - 1)]
+
     member s.Uniforms(n, low, high) = Array.init n (fun _ -> s.Uniform(low, high))
 
     member _.Normal() =

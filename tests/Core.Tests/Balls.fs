@@ -8,14 +8,9 @@ open AdvContrast.Core
 open AdvContrast.Testing.Property
 open Arrays
 open Laws
+open Oracles
 
 let private norms = [ Linf; L2; L1 ]
-
-let private lengthOf norm (d: float[]) =
-    match norm with
-    | Linf -> normInf d
-    | L2 -> norm2 d
-    | L1 -> norm1 d
 
 // Images in their box, points anywhere around, and a threat.
 [<NoEquality; NoComparison>]
@@ -31,7 +26,7 @@ let private scene (seed: int) (count: int) =
     let points = origin |> Array.map (fun v -> v + spread * source.Normal())
 
     {
-        Threat = Threat.create norms[source.Whole(0, 2)] (source.Uniform(0.0, 1.5))
+        Threat = Threat.create (source.Among norms) (source.Uniform(0.0, 1.5))
         Shape = shape
         Origin = tensor shape origin
         Points = tensor shape points
@@ -53,41 +48,7 @@ let private feasible (source: Source) threat (origin: float[]) =
     // The image is in the box, so clipping leads towards it and stays in the ball.
     moved |> Array.map (fun v -> min 1.0 (max 0.0 v))
 
-// Shrinks every magnitude by one lambda, found by bisection.
-let private ontoL1 threat (origin: float[]) (point: float[]) =
-    let v = minus point origin
-    let room =
-        match threat.Box with
-        | Some(low, high) -> Array.map2 (fun d x -> if d > 0.0 then high - x else x - low) v origin
-        | None -> Array.map abs v
-    let shrunk lambda = Array.map2 (fun d r -> float (sign d) * min r (max 0.0 (abs d - lambda))) v room
-    let mutable low, high = 0.0, normInf v
-
-    if norm1 (shrunk 0.0) > threat.Radius then
-        for _ in 1..200 do
-            let middle = (low + high) / 2.0
-            if norm1 (shrunk middle) > threat.Radius then low <- middle else high <- middle
-
-        plus origin (shrunk high)
-    else
-        plus origin (shrunk 0.0)
-
-let private clip threat (x: float[]) =
-    match threat.Box with
-    | Some(low, high) -> x |> Array.map (fun v -> min high (max low v))
-    | None -> x
-
-let private slowly threat origin point =
-    match threat.Norm with
-    | Linf ->
-        Array.map2 (fun x p -> max (x - threat.Radius) (min (x + threat.Radius) p)) origin point
-        |> clip threat
-    | L2 ->
-        let v = minus point origin
-        plus origin (times (min 1.0 (threat.Radius / max 1e-12 (norm2 v))) v) |> clip threat
-    | L1 -> ontoL1 threat origin point
-
-let private project s = rows (Ball.project s.Threat s.Origin s.Points)
+let private projected s = rows (Ball.project s.Threat s.Origin s.Points)
 
 let private law name check =
     testProperty name (fun (seed: int) (PositiveInt count) -> balanced (fun () -> check (scene seed count)))
@@ -108,14 +69,15 @@ let tests =
                 relative 1e-12 (floats (Ball.distance norm s.Origin s.Points)) expected "distance")
 
         law "a projection lies in ball and box" (fun s ->
-            let projected = project s
+            let projected = projected s
             within 0.0 1.0 (Array.concat projected) "box"
             let distances = Array.map2 minus projected (rows s.Origin) |> Array.map (lengthOf s.Threat.Norm)
             atMost (s.Threat.Radius + 1e-9) distances "ball")
 
         law "a projection equals the slow one, with a box and without" (fun s ->
             for threat in [ s.Threat; unboxed s.Threat ] do
-                let expected = Array.map2 (slowly threat) (rows s.Origin) (rows s.Points) |> Array.concat
+                let expected =
+                    Array.map2 (Oracles.project threat) (rows s.Origin) (rows s.Points) |> Array.concat
                 close 1e-9 (floats (Ball.project threat s.Origin s.Points)) expected "projected")
 
         law "projecting twice is projecting once" (fun s ->
@@ -149,7 +111,7 @@ let tests =
 
         law "projections bring no two points further apart" (fun s ->
             let others = tensor s.Shape (s.Source.Uniforms(List.reduce (*) s.Shape, -2.0, 3.0))
-            let after = Array.map2 minus (project s) (rows (Ball.project s.Threat s.Origin others))
+            let after = Array.map2 minus (projected s) (rows (Ball.project s.Threat s.Origin others))
             let before = Array.map2 minus (rows s.Points) (rows others)
             Array.iter2
                 (fun a b -> Expect.isLessThanOrEqual (norm2 a) (norm2 b + 1e-9) "distance")

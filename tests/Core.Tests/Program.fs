@@ -5,7 +5,7 @@ open AdvContrast.Testing
 
 [<EntryPoint>]
 let main args =
-    let helpers = [ "Arrays"; "Laws"; "Reference" ]
+    let helpers = [ "Arrays"; "Laws"; "Reference"; "Oracles"; "Fixtures" ]
 
     let lists = [
         Errors.tests
@@ -17,6 +17,13 @@ let main args =
         Balls.tests
         Contrasts.tests
         Entropies.tests
+        Layers.tests
+        Nets.tests
+        Ascents.tests
+        Assaults.tests
+        Views.tests
+        Schedules.tests
+        Transforms.tests
     ]
 
     runTestsWithCLIArgs [] args (testList "Core" [ yield! lists; TestFiles.check helpers lists ])

@@ -1,0 +1,388 @@
+/// Attacks as an evaluation runs them.
+module Assaults
+
+open Expecto
+open FsCheck
+open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Testing.Property
+open Arrays
+open Fixtures
+open Laws
+
+let private linear (model: Oracles.Linear) : Classifier =
+    let weight, offset = matrix model.Weights, tensor [ model.Offsets.Length ] model.Offsets
+    fun x ->
+        Scope.tensor (fun () -> torch.nn.functional.linear (x.reshape [| x.shape[0]; -1L |], weight, offset))
+
+// A small net with bends, on images [n; 1; 2; 3].
+let private bent (source: Source) : Classifier =
+    let w1, w2 = matrix (source.Rows(8, 6)) * 1.5, matrix (source.Rows(4, 8))
+
+    fun x ->
+        Scope.tensor (fun () ->
+            torch.nn.functional.linear (
+                torch.nn.functional.linear(x.reshape [| x.shape[0]; -1L |], w1).sin(),
+                w2
+            ))
+
+let private labels (y: int[]) : Tensor = torch.tensor (Array.map int64 y)
+
+let private guesses (classify: Classifier) x = wholes ((classify x).argmax 1L) |> Array.map int
+
+let private victims ids images y = { Ids = ids; Images = images; Labels = labels y; Targets = None }
+
+[<NoEquality; NoComparison>]
+type private Scene = {
+    Threat: Threat
+    Ascent: Ascent
+    Classify: Classifier
+    Victims: Victims
+    Y: int[]
+    Draw: Draw
+}
+
+// Images against a bent net; most labels are what the net says, so that there is something to break.
+let private scene (seed: int) (count: int) =
+    let source = Source seed
+    let n = 1 + count % 6
+    let classify = bent source
+    let images = noise source [ n; 1; 2; 3 ]
+    let y =
+        guesses classify images |> Array.map (fun g -> if source.Whole(0, 7) = 0 then (g + 1) % 4 else g)
+    let ids = Array.init n (fun i -> int64 (5 * i + 2))
+
+    {
+        Threat = Threat.create (source.Among [ Linf; L2; L1 ]) (source.Uniform(0.01, 0.4))
+        Ascent = {
+            Ascent.pgd (source.Uniform(0.1, 0.6)) (source.Whole(0, 6)) with
+                Restarts = source.Whole(1, 3)
+        }
+        Classify = classify
+        Victims = victims ids images y
+        Y = y
+        Draw = Draw.create 3UL "evaluate" ids
+    }
+
+let private law name check =
+    testPropertyN 60 name (fun (seed: int) (PositiveInt count) ->
+        balanced (fun () -> check (scene seed count)))
+
+let private run s = (Attack.ofAscent s.Ascent).Run s.Draw s.Threat s.Classify s.Victims
+
+let private losses s x = floats (CrossEntropy.perSample (s.Classify x) s.Victims.Labels)
+
+// The victims at some places.
+let private pick (places: int[]) s =
+    let ids = places |> Array.map (Array.get s.Victims.Ids)
+    let images = s.Victims.Images.index_select (0L, torch.tensor (Array.map int64 places))
+
+    {
+        s with
+            Y = places |> Array.map (Array.get s.Y)
+            Victims = victims ids images (places |> Array.map (Array.get s.Y))
+            Draw = { s.Draw with Ids = ids }
+    }
+
+// What each sample met.
+let private deeds harm : Oracles.Deed[] =
+    let images, success = rows harm.Images, truths harm.Success
+    let first, forwards, gradients = wholes harm.FirstSuccess, wholes harm.Forwards, wholes harm.Gradients
+
+    Array.init images.Length (fun i -> {
+        Image = images[i]
+        Success = success[i]
+        First = first[i]
+        Forwards = forwards[i]
+        Gradients = gradients[i]
+    })
+
+let private same (actual: Oracles.Deed[]) (expected: Oracles.Deed[]) message =
+    Expect.equal actual.Length expected.Length message
+
+    for a, e in Array.zip actual expected do
+        close 1e-5 a.Image e.Image (message + ": image")
+        Expect.equal { a with Image = [||] } { e with Image = [||] } (message + ": success and counts")
+
+let tests =
+    testList "Assaults" [
+        // The whole report against a loop over plain arrays, one sample at a time.
+        testPropertyN
+            150
+            "on linear classifiers all is as a slow attack has it"
+            (fun (seed: int) (PositiveInt count) (targeted: bool) ->
+                balanced (fun () ->
+                    let source = Source seed
+                    let n, classes = 1 + count % 5, source.Whole(2, 4)
+                    let model: Oracles.Linear = {
+                        Weights = source.Rows(classes, 6)
+                        Offsets = source.Normals classes
+                    }
+                    let images = noise source [ n; 1; 2; 3 ]
+                    let y = rows images |> Array.map (model.Logits >> Oracles.argmax)
+                    let y =
+                        y |> Array.map (fun g -> if source.Whole(0, 9) = 0 then (g + 1) % classes else g)
+                    let targets = y |> Array.map (fun y -> (y + 1) % classes)
+                    let threat = Threat.create (source.Among [ Linf; L2; L1 ]) (source.Uniform(0.02, 0.5))
+                    let stride, steps, restarts =
+                        source.Uniform(0.1, 0.6), source.Whole(0, 6), source.Whole(1, 3)
+                    let ascent = {
+                        Ascent.pgd stride steps with
+                            Restarts = restarts
+                            Start = if source.Whole(0, 1) = 0 then AtInput else Uniform true
+                    }
+                    let draw = Draw.create 3UL "evaluate" (Array.init n int64)
+
+                    let starts = [
+                        for number in 0 .. restarts - 1 do
+                            let draw = Draw.sub (sprintf "restart %d" number) draw
+                            rows (GradientAttack.start threat ascent draw images)
+                    ]
+
+                    let harm =
+                        (Attack.ofAscent ascent).Run draw threat (linear model) {
+                            Ids = draw.Ids
+                            Images = images
+                            Labels = labels y
+                            Targets = if targeted then Some(labels targets) else None
+                        }
+
+                    let expected =
+                        rows images
+                        |> Array.mapi (fun i image ->
+                            let target = if targeted then Some targets[i] else None
+                            let starts = starts |> List.map (Array.item i)
+                            Oracles.attack threat stride steps starts model image y[i] target)
+
+                    same (deeds harm) expected "report"))
+
+        testPropertyN
+            60
+            "two classes and a linear model: an image falls exactly where the ball reaches over the border"
+            (fun (seed: int) ->
+                balanced (fun () ->
+                    let source = Source seed
+                    let model: Oracles.Linear = { Weights = source.Rows(2, 6); Offsets = [| 0.0; 0.0 |] }
+                    // Away from the box, so that the ball alone ends it.
+                    let images = noise source [ 8; 1; 2; 3 ] * 0.2 + 0.4
+                    let y = rows images |> Array.map (model.Logits >> Oracles.argmax)
+
+                    for norm in [ Linf; L2; L1 ] do
+                        let across = minus model.Weights[0] model.Weights[1]
+                        let reach =
+                            match norm with
+                            | Linf -> norm1 across
+                            | L2 -> norm2 across
+                            | L1 -> normInf across
+                        let radius = source.Uniform(0.02, 0.3)
+                        let threat = { Threat.create norm radius with Box = None }
+                        let ascent = { Ascent.pgd 0.5 2 with Start = AtInput }
+                        let ids = Array.init 8 int64
+                        let attack = Attack.ofAscent ascent
+                        let harm =
+                            attack.Run
+                                (Draw.create 1UL "a" ids)
+                                threat
+                                (linear model)
+                                (victims ids images y)
+                        let margin x = abs ((model.Logits x)[0] - (model.Logits x)[1])
+                        let expected = rows images |> Array.map (fun x -> margin x < radius * reach)
+                        Expect.equal (truths harm.Success) expected "broken"))
+
+        law "results lie in ball and box, and the images given stay as they were" (fun s ->
+            let before = bits s.Victims.Images
+            let harm = run s
+            Expect.equal (bits s.Victims.Images) before "the images given"
+            within 0.0 1.0 (floats harm.Images) "box"
+            let moved = Array.map2 minus (rows harm.Images) (rows s.Victims.Images)
+            atMost (s.Threat.Radius + 1e-5) (moved |> Array.map (Oracles.lengthOf s.Threat.Norm)) "ball"
+
+            for norm in [ Linf; L2; L1 ] do
+                close
+                    1e-9
+                    (floats harm.Distance[norm])
+                    (moved |> Array.map (Oracles.lengthOf norm))
+                    "distance")
+
+        law "success is that of the stored image" (fun s ->
+            let harm = run s
+            let expected = Array.map2 (<>) (guesses s.Classify harm.Images) s.Y
+            Expect.equal (truths harm.Success) expected "misclassified"
+            Expect.equal
+                (wholes harm.FirstSuccess |> Array.map (fun f -> f >= 0L))
+                expected
+                "a first success")
+
+        law "an image that is wrong already is left alone" (fun s ->
+            let harm = run s
+            let wrong = Array.map2 (<>) (guesses s.Classify s.Victims.Images) s.Y
+
+            for wrong, image, deed in Array.zip3 wrong (rows s.Victims.Images) (deeds harm) do
+                if wrong then
+                    let alone: Oracles.Deed = {
+                        Image = image
+                        Success = true
+                        First = 0L
+                        Forwards = 1L
+                        Gradients = 0L
+                    }
+                    Expect.equal deed alone "one look")
+
+        law "a radius of nought changes nothing" (fun s ->
+            let s = { s with Threat = { s.Threat with Radius = 0.0 } }
+            let harm = run s
+            close 1e-12 (floats harm.Images) (floats s.Victims.Images) "images"
+            Expect.equal
+                (truths harm.Success)
+                (Array.map2 (<>) (guesses s.Classify s.Victims.Images) s.Y)
+                "success")
+
+        law "without steps, or with steps of nought, the start is all there is" (fun s ->
+            for ascent in [ Ascent.pgd 0.3 0; Ascent.pgd 0.0 4 ] do
+                let s = { s with Ascent = ascent }
+                let harm = run s
+                let starts =
+                    GradientAttack.start s.Threat s.Ascent (Draw.sub "restart 0" s.Draw) s.Victims.Images
+                    |> rows
+                let right = Array.map2 (=) (guesses s.Classify s.Victims.Images) s.Y
+
+                for right, image, start in Array.zip3 right (rows harm.Images) starts do
+                    if right then close 1e-9 image start "start")
+
+        law "any split of the batch gives the same, the batch of one too" (fun s ->
+            let together = deeds (run s)
+            let n = together.Length
+
+            for size in [ 1; 2; n ] do
+                let parts = Array.chunkBySize size [| 0 .. n - 1 |]
+                let apart = parts |> Array.collect (fun places -> deeds (run (pick places s)))
+                same apart together (sprintf "batches of %d" size))
+
+        law "permuting the batch permutes the results" (fun s ->
+            let order = (Source 1).Order s.Y.Length
+            let permuted = deeds (run (pick order s))
+            let together = deeds (run s)
+            same permuted (order |> Array.map (Array.get together)) "permuted")
+
+        law "an unbroken image is the one of the highest loss, never below the start" (fun s ->
+            let s = { s with Ascent = { s.Ascent with Restarts = 1 } }
+            let harm = run s
+            let start = GradientAttack.start s.Threat s.Ascent (Draw.sub "restart 0" s.Draw) s.Victims.Images
+
+            Array.zip3 (losses s harm.Images) (losses s start) (truths harm.Success)
+            |> Array.iter (fun (ended, began, success) ->
+                if not success then Expect.isGreaterThanOrEqual ended (began - 1e-9) "loss"))
+
+        law "more steps and more restarts break no fewer images, and lower no loss" (fun s ->
+            let outcome steps restarts =
+                let harm = run { s with Ascent = { s.Ascent with Steps = steps; Restarts = restarts } }
+                Array.zip (truths harm.Success) (losses s harm.Images)
+
+            for fewer, more in [ outcome 2 1, outcome 5 1; outcome 3 1, outcome 3 3 ] do
+                for (wasBroken, before), (isBroken, after) in Array.zip fewer more do
+                    Expect.isTrue (isBroken || not wasBroken) "what fell falls again"
+                    if not isBroken then Expect.isGreaterThanOrEqual after (before - 1e-9) "loss")
+
+        law "solved images leave the batch: the classifier sees as many rows as are counted" (fun s ->
+            let mutable seen = 0L
+            let classify (x: Tensor) =
+                seen <- seen + x.shape[0]
+                s.Classify x
+            let harm = run { s with Classify = classify }
+            let judged = int64 s.Y.Length
+            Expect.equal seen (Array.sum (wholes harm.Forwards) + judged) "rows")
+
+        law "restarts go on with survivors from other starts" (fun s ->
+            let starts = ResizeArray<float[][]>()
+            let ascent = { s.Ascent with Steps = 0; Restarts = 4 }
+            let s = { s with Ascent = ascent }
+            let classify x =
+                starts.Add(rows x)
+                s.Classify x
+            let harm = run { s with Classify = classify }
+            let survivors = truths harm.Success |> Array.filter not |> Array.length
+
+            if survivors > 0 then
+                // The clean images, four starts, and the verdict.
+                Expect.hasLength starts 6 "passes"
+                Expect.isDescending (starts |> Seq.take 5 |> Seq.map Array.length) "never more than before"
+                let last = starts.GetRange(1, 4) |> Seq.map Array.last |> Seq.distinct
+                Expect.hasLength last 4 "every restart from elsewhere"
+                let unbroken =
+                    Array.map2 (fun s f -> if s then -1L else f) (truths harm.Success) (wholes harm.Forwards)
+                Expect.all unbroken (fun f -> f = -1L || f = 5L) "forward passes of the unbroken")
+
+        test "a target that is reached already is reached at the image itself" (fun () ->
+            let s = scene 5 5
+            let target = guesses s.Classify s.Victims.Images
+            let harm = run { s with Victims = { s.Victims with Targets = Some(labels target) } }
+            Expect.allEqual (truths harm.Success) true "success"
+            Expect.allEqual (wholes harm.FirstSuccess) 0L "at once"
+            Expect.equal (bits harm.Images) (bits s.Victims.Images) "images")
+
+        law "a targeted attack succeeds where the target is what the classifier says" (fun s ->
+            let target = s.Y |> Array.map (fun y -> (y + 2) % 4)
+            let harm = run { s with Victims = { s.Victims with Targets = Some(labels target) } }
+            Expect.equal
+                (truths harm.Success)
+                (Array.map2 (=) (guesses s.Classify harm.Images) target)
+                "success")
+
+        test "a classifier without slope is flagged, and nothing moves it" (fun () ->
+            let s = scene 1 4
+            let flat (x: Tensor) =
+                (x.reshape [| x.shape[0]; -1L |]).narrow(1L, 0L, 4L) * 0.0
+                + tensor [ 4 ] [| 1.0; 0.0; 0.0; 0.0 |]
+            let y = Array.create s.Y.Length 0
+            let s = {
+                s with
+                    Classify = flat
+                    Victims = victims s.Victims.Ids s.Victims.Images y
+                    Ascent = { s.Ascent with Steps = 3; Restarts = 1 }
+            }
+            let harm = run s
+            Expect.equal harm.Flags (Set [ "zero gradient" ]) "flag"
+            Expect.allEqual (truths harm.Success) false "no success")
+
+        test "a classifier that is not finite is flagged, and the stored images stay finite" (fun () ->
+            let s = scene 1 4
+            let broken x = s.Classify x * nan
+            let harm = run { s with Classify = broken; Ascent = { s.Ascent with Steps = 3 } }
+            Expect.contains harm.Flags "not finite" "flag"
+            within 0.0 1.0 (floats harm.Images) "images")
+
+        test "a sound classifier raises no flag" (fun () ->
+            Expect.equal (run (scene 1 4)).Flags Set.empty "flags")
+
+        test "an attack touches no gradient of the parameters and keeps nothing alive" (fun () ->
+            let source = Source 2
+            let weight = (matrix (source.Rows(4, 6))).requires_grad_ true
+            let mark = torch.ones_like weight
+            weight.grad <- mark
+            let classify (x: Tensor) = torch.nn.functional.linear (x.reshape [| x.shape[0]; -1L |], weight)
+            let s = scene 2 4
+            let before = torch.Tensor.TotalCount
+
+            Scope.value (fun () ->
+                let harm = run { s with Classify = classify; Ascent = Ascent.pgd 0.2 5 }
+                Expect.hasLength (Attack.tensors harm) 8 "tensors of a result"
+                Expect.equal (torch.Tensor.TotalCount - before) 8L "nothing but the result lives")
+
+            Expect.equal (torch.Tensor.TotalCount - before) 0L "nothing lives"
+            Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")
+
+        test "a start outside the box is brought into it: an evaluation never leaves the threat" (fun () ->
+            let s = scene 3 5
+            let seen = ResizeArray<float>()
+            let classify x =
+                seen.AddRange(floats x)
+                s.Classify x
+            run {
+                s with
+                    Classify = classify
+                    Threat = Threat.create Linf 0.4
+                    Ascent = { s.Ascent with Start = Uniform false; Steps = 2 }
+            }
+            |> ignore
+            within 0.0 1.0 (seen.ToArray()) "every point looked at")
+    ]

@@ -1,0 +1,55 @@
+/// Small networks and data sets that several rooms are tested with.
+module Fixtures
+
+open TorchSharp
+open AdvContrast.Core
+open Arrays
+
+let clean, adv = Branch "clean", Branch "adv"
+
+let grey = { Channels = 1L; Mean = [ 0.3 ]; Std = [ 0.4 ] }
+let colour = { Channels = 3L; Mean = [ 0.5; 0.4; 0.3 ]; Std = [ 0.2; 0.3; 0.4 ] }
+
+let call branch mode = { Branch = branch; Mode = mode; Mixed = false }
+
+/// Parameters and buffers in float64, and away from ones and noughts so that every tensor matters.
+let shaken (source: Source) (parameters: Parameters, buffers: Buffers) : Parameters * Buffers =
+    let shake (name: string) (x: Tensor) =
+        let noise = tensor (x.shape |> Array.map int |> List.ofArray) (source.Normals(int (x.numel ())))
+        let x = x.``to`` torch.float64
+
+        if name.Contains "running_var" then
+            x * (noise * 0.5).exp()
+        elif name.Contains "running_mean" || name.Contains "bn" || name.Contains "downsample.1" then
+            x + noise * 0.3
+        else
+            x
+
+    Map.map shake parameters, Map.map shake buffers
+
+/// A network's first weights for a seed.
+let init seed (network: Network) = network.Init(Draw.create seed "init" [||])
+
+/// The hash of named tensors.
+let hash (tensors: Map<string, Tensor>) = Tree.hash (Tree.ofTensors tensors)
+
+/// Random images in [0, 1], float64.
+let noise (source: Source) (shape: int list) = tensor shape (source.Uniforms(List.reduce (*) shape, 0.0, 1.0))
+
+let private sampleBytes =
+    lazy
+        (let read train =
+            match FashionMnist.sample train with
+            | Ok set ->
+                use set = set
+                Tree.bytes set.Images, wholes set.Labels |> Array.map byte
+            | Error e -> Expecto.Tests.failtest (Error.message e)
+
+         read true, read false)
+
+/// The first images of the embedded sample's training or test part, as a data set of the caller's.
+let sample train (count: int) : Dataset =
+    let images, labels = (if train then fst else snd) (sampleBytes.Force())
+    let shape = [| int64 count; 1L; 28L; 28L |]
+
+    Dataset.ofBytes "sample" images[.. count * 784 - 1] shape labels[.. count - 1] 10 [ 0.286 ] [ 0.353 ]

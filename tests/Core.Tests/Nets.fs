@@ -1,0 +1,352 @@
+/// Backbones, heads, branches and the zoo.
+module Nets
+
+open Expecto
+open FsCheck
+open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Testing.Property
+open Arrays
+open Fixtures
+open Laws
+
+let private both = [ clean; adv ]
+let private resnet stem width branches = ResNet.resNet18 stem width colour branches
+let private count (tensors: Map<string, Tensor>) = tensors |> Map.values |> Seq.sumBy (fun x -> x.numel ())
+
+// --- ResNet-18 and the small net written out with libtorch's functions alone, in PyTorch's names
+
+let private conv (p: Parameters) name (stride: int64) (padding: int64) (x: Tensor) =
+    torch.nn.functional.conv2d (x, p[name + ".weight"], null, [| stride; stride |], [| padding; padding |])
+
+let private bn (p: Parameters, b: Buffers) branch name (x: Tensor) =
+    let at part = name + "." + part + "@" + branch
+    let shaped (values: Tensor) = values.view [| 1L; -1L; 1L; 1L |]
+    let centred = x - shaped b[at "running_mean"]
+    centred / shaped ((b[at "running_var"] + 1e-5).sqrt()) * shaped p[at "weight"] + shaped p[at "bias"]
+
+let private scaled (input: Input) (x: Tensor) =
+    let channels (values: float list) =
+        (values |> List.toArray |> tensor [ 1; values.Length; 1; 1 ] |> single).``to`` torch.float64
+    (x - channels input.Mean) / channels input.Std
+
+let private resnetSlowly stem (weights: Parameters * Buffers) branch (images: Tensor) =
+    let conv, bn = conv (fst weights), bn weights branch
+
+    let block name stride (x: Tensor) =
+        let y = (x |> conv (name + ".conv1") stride 1L |> bn (name + ".bn1")).relu()
+        let y = y |> conv (name + ".conv2") 1L 1L |> bn (name + ".bn2")
+
+        let skip =
+            if (fst weights).ContainsKey(name + ".downsample.0.weight") then
+                x |> conv (name + ".downsample.0") stride 0L |> bn (name + ".downsample.1")
+            else
+                x
+
+        (y + skip).relu()
+
+    let x = scaled colour images
+
+    let x =
+        match stem with
+        | CifarStem -> (x |> conv "conv1" 1L 1L |> bn "bn1").relu()
+        | ImageNetStem ->
+            let y = (x |> conv "conv1" 2L 3L |> bn "bn1").relu()
+            torch.nn.functional.max_pool2d (y, 3L, System.Nullable 2L, System.Nullable 1L)
+
+    let strides = [ "layer1", 1L; "layer2", 2L; "layer3", 2L; "layer4", 2L ]
+
+    let x =
+        (x, strides)
+        ||> List.fold (fun x (layer, stride) -> x |> block (layer + ".0") stride |> block (layer + ".1") 1L)
+
+    x.mean [| 2L; 3L |]
+
+let private smallSlowly (weights: Parameters * Buffers) branch (images: Tensor) =
+    let strides = [ 1L; 2L; 1L; 2L; 1L ]
+
+    let x =
+        ((scaled colour images, 1), strides)
+        ||> List.fold (fun (x, i) stride ->
+            let y =
+                x
+                |> conv (fst weights) (sprintf "conv%d" i) stride 1L
+                |> bn weights branch (sprintf "bn%d" i)
+            y.relu (), i + 1)
+        |> fst
+
+    x.mean [| 2L; 3L |]
+
+// The names of PyTorch's ResNet-18 without its classifier.
+let private resnetNames branch =
+    let norm name = [ name + ".weight@" + branch; name + ".bias@" + branch ]
+
+    [
+        "conv1.weight"
+        yield! norm "bn1"
+        for layer in 1..4 do
+            for block in 0..1 do
+                let name = sprintf "layer%d.%d" layer block
+                name + ".conv1.weight"
+                name + ".conv2.weight"
+                yield! norm (name + ".bn1")
+                yield! norm (name + ".bn2")
+
+                if layer > 1 && block = 0 then
+                    name + ".downsample.0.weight"
+                    yield! norm (name + ".downsample.1")
+    ]
+
+let private names (tensors: Map<string, 'a>) = tensors |> Map.keys |> Set.ofSeq
+
+let private apply (network: Network) branch mode (weights: Parameters * Buffers) images =
+    network.Apply (call branch mode) (fst weights) (snd weights) images
+
+let private embedding network branch mode weights images =
+    (fst (apply network branch mode weights images)).Embedding
+
+// The networks whose branches and modes are tested: with batch norms in backbone, shortcuts and head.
+let private withHead = (Head.acl both).Run(resnet CifarStem 2L both)
+let private small = (Head.mlp 5L).Run(SmallNet.create 3L colour both)
+
+let tests =
+    testList "Nets" [
+        test "ResNet-18 has PyTorch's parameters" (fun () ->
+            let parameters, buffers = init 1UL (resnet CifarStem 64L [ clean ])
+            Expect.equal (count parameters) 11168832L "CIFAR stem, without classifier"
+            Expect.equal (names parameters) (Set.ofList (resnetNames "clean")) "names"
+            Expect.equal (count buffers) (2L * 4800L) "mean and variance of every channel"
+            let parameters, _ = init 1UL (resnet ImageNetStem 64L [ clean ])
+            Expect.equal (count parameters) 11176512L "ImageNet stem, without classifier")
+
+        test "every batch norm has all branches, the shortcuts' and the head's among them" (fun () ->
+            let parameters, buffers = init 1UL withHead
+            let ofBranch branch =
+                parameters.Keys |> Seq.filter (fun name -> name.EndsWith("@" + branch)) |> Seq.length
+            Expect.equal (ofBranch "adv") (ofBranch "clean") "as many"
+            Expect.equal (ofBranch "adv") (2 * (20 + 3)) "twenty in the backbone, three in the head"
+            Expect.isTrue (parameters.ContainsKey "layer1.0.bn1.weight@adv") "a block's"
+            Expect.isTrue (parameters.ContainsKey "layer2.0.downsample.1.weight@adv") "a shortcut's"
+            Expect.isTrue (parameters.ContainsKey "layer2.0.downsample.0.weight") "convolutions are shared"
+            let norms =
+                names parameters
+                |> Set.filter (fun n -> n.Contains "@")
+                |> Set.map (fun n -> n.Substring(0, n.LastIndexOf '.'))
+            Expect.equal
+                (names buffers |> Set.map (fun n -> n.Substring(0, n.LastIndexOf '.')))
+                norms
+                "buffers go with them")
+
+        test "names tell their branch" (fun () ->
+            Expect.equal (Branch.ofName (Branch.suffix adv "bn1.weight")) (Some adv) "with one"
+            Expect.equal (Branch.ofName "conv1.weight") None "without"
+            Expect.equal (Branch.name clean) "clean" "its name")
+
+        testList "equals its definition" [
+            for name, network, slowly in
+                [
+                    "ResNet-18, CIFAR stem", resnet CifarStem 2L both, resnetSlowly CifarStem
+                    "ResNet-18, ImageNet stem", resnet ImageNetStem 2L both, resnetSlowly ImageNetStem
+                    "small", SmallNet.create 3L colour both, smallSlowly
+                ] do
+                test name (fun () ->
+                    let source = Source 3
+                    let weights = shaken source (init 3UL network)
+                    let images = noise source [ 2; 3; 21; 18 ]
+
+                    for branch in both do
+                        let output, _ = apply network branch Eval weights images
+                        let expected = slowly weights (Branch.name branch) images
+                        relative 1e-9 (floats output.Features) (floats expected) (Branch.name branch)
+                        Expect.equal output.Features.shape [| 2L; network.FeatureWidth |] "shape"
+                        Expect.equal
+                            (bits output.Embedding)
+                            (bits output.Features)
+                            "no head: the embedding is the features")
+        ]
+
+        test "features have the width they say, whatever the image's size" (fun () ->
+            for network, width in
+                [
+                    resnet CifarStem 3L [ clean ], 24L
+                    resnet ImageNetStem 3L [ clean ], 24L
+                    SmallNet.create 3L colour [ clean ], 12L
+                ] do
+                Expect.equal network.FeatureWidth width "width"
+                let weights = init 1UL network
+
+                for size in [ 28; 33 ] do
+                    let images = single (noise (Source 1) [ 2; 3; size; size ])
+                    let output, _ = apply network clean Eval weights images
+                    Expect.equal output.Features.shape [| 2L; width |] "features"
+                    Expect.isTrue (Map.isEmpty output.Heads) "no other heads")
+
+        test "images of another rank are refused" (fun () ->
+            let weights = init 1UL small
+            refuses
+                [ "images"; "[n; c; h; w]"; "[3; 8; 8]" ]
+                (fun () -> embedding small clean Eval weights (torch.zeros [| 3L; 8L; 8L |]) |> ignore)
+                "rank")
+
+        testList "branches" [
+            for name, network in [ "ResNet-18 with ACL's head", withHead; "small", small ] do
+                for mode in [ Train; Eval ] do
+                    test (sprintf "%s, %A: one branch's tensors do not reach the other" name mode) (fun () ->
+                        let source = Source 4
+                        let parameters, buffers = shaken source (init 4UL network)
+                        let images = noise source [ 3; 3; 16; 16 ]
+
+                        for called, other in [ clean, adv; adv, clean ] do
+                            let suffix = "@" + Branch.name other
+                            let changed (x: Map<string, Tensor>) =
+                                x
+                                |> Map.map (fun name x -> if name.EndsWith suffix then x * 3.0 + 1.0 else x)
+                            let before = embedding network called mode (parameters, buffers) images
+                            let after =
+                                embedding network called mode (changed parameters, changed buffers) images
+                            Expect.equal (bits after) (bits before) "the called branch does not notice"
+                            let theirs =
+                                embedding network other mode (changed parameters, changed buffers) images
+                            let was = embedding network other mode (parameters, buffers) images
+                            Expect.notEqual (bits theirs) (bits was) "the other branch does")
+
+                test
+                    (sprintf
+                        "%s: a pass moves its own branch's statistics in train mode, nothing in eval mode"
+                        name)
+                    (fun () ->
+                        let source = Source 5
+                        let parameters, buffers = shaken source (init 5UL network)
+                        let images = noise source [ 3; 3; 16; 16 ]
+                        let before = hash buffers, hash parameters
+
+                        for called in both do
+                            let _, after = apply network called Eval (parameters, buffers) images
+                            Expect.isTrue (obj.ReferenceEquals(after, buffers)) "eval mode"
+                            let _, after = apply network called Train (parameters, buffers) images
+                            Expect.equal (names after) (names buffers) "names"
+
+                            for name in buffers.Keys do
+                                let moved = bits after[name] <> bits buffers[name]
+                                Expect.equal moved (Branch.ofName name = Some called) name
+
+                        Expect.equal (hash buffers, hash parameters) before "what was given is untouched")
+        ]
+
+        test "in eval mode a row does not depend on its batch" (fun () ->
+            let source = Source 6
+            let weights = shaken source (init 6UL withHead)
+            let images = noise source [ 5; 3; 16; 16 ]
+            let together = rows (embedding withHead adv Eval weights images)
+
+            for i in 0..4 do
+                let alone = embedding withHead adv Eval weights (images.narrow (0L, int64 i, 1L))
+                relative 1e-12 (floats alone) together[i] "row")
+
+        test "SimCLR's head is linear, ReLU, linear" (fun () ->
+            let source = Source 7
+            let parameters, buffers = shaken source (init 7UL small)
+            let images = noise source [ 3; 3; 12; 12 ]
+            let output, _ = apply small clean Eval (parameters, buffers) images
+            let layer name x =
+                torch.nn.functional.linear (x, parameters[name + ".weight"], parameters[name + ".bias"])
+            let expected = layer "head.2" ((layer "head.0" output.Features).relu())
+            relative 1e-12 (floats output.Embedding) (floats expected) "embedding"
+            Expect.equal output.Embedding.shape [| 3L; 5L |] "shape"
+            Expect.equal small.EmbeddingWidth 5L "width"
+            Expect.equal
+                parameters["head.0.weight"].shape
+                [| 12L; 12L |]
+                "the hidden layer is as wide as the features")
+
+        test "ACL's head has three layers with a batch norm each, ReLU after the first two" (fun () ->
+            let source = Source 8
+            let parameters, buffers = shaken source (init 8UL withHead)
+            let images = noise source [ 3; 3; 12; 12 ]
+            let output, _ = apply withHead adv Eval (parameters, buffers) images
+
+            let layer i (x: Tensor) =
+                let bias = parameters |> Map.tryFind (sprintf "head.fc%d.bias" i) |> Option.toObj
+                let y = torch.nn.functional.linear (x, parameters[sprintf "head.fc%d.weight" i], bias)
+                let y = y.unsqueeze(2L).unsqueeze(3L)
+                (bn (parameters, buffers) "adv" (sprintf "head.bn%d" i) y).squeeze(3L).squeeze(2L)
+
+            let expected = layer 3 ((layer 2 ((layer 1 output.Features).relu())).relu())
+            relative 1e-9 (floats output.Embedding) (floats expected) "embedding"
+            let biases = [ for i in 1..3 -> parameters.ContainsKey(sprintf "head.fc%d.bias" i) ]
+            Expect.equal biases [ true; false; false ] "a bias in the first alone"
+            Expect.equal withHead.EmbeddingWidth withHead.FeatureWidth "as wide as the features")
+
+        testPropertyN
+            5
+            "first weights are a function of the seed, whatever the branches and the head"
+            (fun (seed: uint64) ->
+                balanced (fun () ->
+                    let backbone branches = SmallNet.create 3L colour branches
+                    let weights network seed = init seed network |> fst
+                    let one, two = weights (backbone [ clean ]) seed, weights (backbone both) seed
+                    let headed = weights small seed
+                    Expect.equal (hash (weights (backbone both) seed)) (hash two) "the same again"
+                    Expect.notEqual (hash (weights (backbone both) (seed + 1UL))) (hash two) "another seed"
+
+                    for name in one.Keys do
+                        Expect.equal (bits two[name]) (bits one[name]) "with another branch"
+                        Expect.equal (bits headed[name]) (bits one[name]) "with a head"
+
+                    let convolutions =
+                        one
+                        |> Map.filter (fun name _ -> name.StartsWith "conv")
+                        |> Map.values
+                        |> Seq.map bits
+                    Expect.equal (Seq.distinct convolutions |> Seq.length) 5 "no two layers alike"))
+
+        test "an encoder gives features in eval mode and holds on to nothing" (fun () ->
+            let source = Source 9
+            let weights = shaken source (init 9UL withHead)
+            let encode = Network.encoder adv weights withHead
+            let images = (noise source [ 3; 3; 12; 12 ]).requires_grad_ true
+            let before = torch.Tensor.TotalCount
+            let features = encode images
+            Expect.equal (torch.Tensor.TotalCount - before) 1L "one new tensor"
+            let expected = (fst (apply withHead adv Eval weights images)).Features
+            Expect.equal (bits features) (bits expected) "features, not embeddings"
+            let gradient = torch.autograd.grad (ResizeArray [ features.sum () ], ResizeArray [ images ])
+            Expect.isGreaterThan (floats gradient[0] |> norm1) 0.0 "differentiable in the images")
+
+        test "rows of an output are rows of all it holds" (fun () ->
+            let rowsOf (x: int) = tensor [ 4; x ] (Array.init (4 * x) float)
+            let output = { Features = rowsOf 2; Embedding = rowsOf 3; Heads = Map [ "logits", rowsOf 1 ] }
+            let part = Output.narrow 1L 2L output
+            Expect.equal (floats part.Features) [| 2.0; 3.0; 4.0; 5.0 |] "features"
+            Expect.equal (floats part.Embedding) [| for i in 3..8 -> float i |] "embedding"
+            Expect.equal (floats part.Heads["logits"]) [| 1.0; 2.0 |] "heads"
+            Expect.hasLength (Output.tensors output) 3 "tensors")
+
+        testList "zoo" [
+            test "every network is found by name, whatever its case, and has the width asked for" (fun () ->
+                for a in Zoo.architectures do
+                    let build width = Expect.wantOk (Zoo.find (a.Name.ToUpperInvariant()) width) a.Name
+                    let network = build (Some 2L) colour [ clean ]
+                    Expect.equal
+                        (network.FeatureWidth, network.Text)
+                        ((a.Build 2L colour [ clean ]).FeatureWidth, (a.Build 2L colour [ clean ]).Text)
+                        a.Name
+                    let usual = build None colour [ clean ]
+                    Expect.equal
+                        usual.FeatureWidth
+                        (a.Build a.Width colour [ clean ]).FeatureWidth
+                        "its usual width")
+
+            test "a wrong name is met with the nearest" (fun () ->
+                let error = wantError (Zoo.find "resnet-18" None) "unknown"
+                says [ "network"; "'resnet-18'"; "'resnet18'"; "small" ] error "sentence"
+                Expect.equal (Error.exitCode error) 3 "an unknown name")
+
+            test "a width has bounds" (fun () ->
+                for width in [ 0L; -3L; 1025L ] do
+                    says [ "--width" ] (wantError (Zoo.find "small" (Some width)) "width") (string width)
+
+                for width in [ 1L; 1024L ] do
+                    Expect.isOk (Zoo.find "small" (Some width)) (string width))
+        ]
+    ]
