@@ -50,10 +50,10 @@ module LinearProbe =
         Seed = 1UL
     }
 
-    /// For small sets: Adam on features computed once, 100 epochs with cosine decay from 0.01.
+    /// For small sets: Adam on features computed once, 100 epochs with cosine decay from 0.03.
     let quick = {
         Optimizer =
-            Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale (Schedule.cosine 1e-2 0.0) ]
+            Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale (Schedule.cosine 3e-2 0.0) ]
         Batch = 256
         Epochs = 100
         View = None
