@@ -2,11 +2,9 @@
 #I "../src/Cli/bin/Release/net10.0"
 #r "AdvContrast.Torch.dll"
 #r "AdvContrast.Core.dll"
-#r "FsToolkit.ErrorHandling.dll"
 
 open System.Threading
 open AdvContrast.Core
-open FsToolkit.ErrorHandling
 
 let configuration = {
     Configuration.defaults with
@@ -19,16 +17,17 @@ let configuration = {
         Threat = Some "linf:0.1"
 }
 
-let outcome = result {
-    let report (event: Event) = printfn "step %d: loss %.3f" event.At.Step event.Loss
-    use! encoder = Workbench.pretrain None report CancellationToken.None configuration
-    use! train = Catalogue.load "sample" None true |> Result.mapError List.singleton
-    use! test = Catalogue.load "sample" None false |> Result.mapError List.singleton
-    use head = Workbench.probe LinearProbe.quick encoder train
-    let attacks = [ "FGSM", Attack.fgsm; "PGD-20", Attack.pgd 0.125 20 ]
+let evaluation = { Evaluation.defaults with Attacks = [ "fgsm"; "pgd-20:0.125" ] }
+let report (event: Event) = printfn "step %d: loss %.3f" event.At.Step event.Loss
 
-    for measured in Workbench.evaluate attacks 1UL (Threat.create Linf 0.1) (fun _ _ -> ()) encoder head test do
-        printfn "%-6s %.1f %%" measured.Name (100.0 * measured.Fraction)
-}
+let outcome =
+    Workbench.pretrain None report CancellationToken.None configuration
+    |> Result.bind (fun encoder ->
+        use encoder = encoder
+        Workbench.evaluate (fun _ _ -> ()) CancellationToken.None encoder evaluation)
 
-outcome |> Result.mapError (List.iter (Error.message >> eprintfn "%s")) |> ignore
+match outcome with
+| Ok measured ->
+    for accuracy in measured.Accuracies do
+        printfn "%-12s %.1f %%" accuracy.Name (100.0 * accuracy.Fraction)
+| Error errors -> errors |> List.iter (Error.message >> eprintfn "%s")

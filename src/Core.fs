@@ -4,6 +4,7 @@ open System
 open System.Diagnostics
 open System.Threading
 open FsToolkit.ErrorHandling
+open TorchSharp
 
 // The rooms, in the order in which they build on one another:
 //
@@ -95,44 +96,46 @@ module Workbench =
         )
         |> Result.mapError List.singleton
 
-    /// Pre-trains an encoder. folder: where checkpoints and the manifest go, None to keep nothing on disk. watch
-    /// is called after every step. When stop is cancelled, training ends within a step with a checkpoint and
-    /// Error.Interrupted. The encoder belongs to the caller.
+    // A folder that a run can be written to and that holds none yet.
+    let private fresh folder = result {
+        if Checkpoint.existsIn folder then
+            let advice =
+                sprintf "'%s' holds a run; name another folder, or go on with that run (--resume)." folder
+            return! Error(Error.BadOption("--out", advice))
+        else
+            return! Checkpoint.prepare folder
+    }
+
+    /// Pre-trains an encoder. folder: where checkpoints and the manifest go, None to keep nothing on disk; one that
+    /// holds a run is refused. watch is called after every step. When stop is cancelled, training ends within a
+    /// step with a checkpoint and Error.Interrupted. The encoder belongs to the caller.
     let pretrain folder (watch: Event -> unit) stop configuration : Result<Encoder, Error list> = result {
         let configuration = Configuration.settle configuration
         let! training = Configuration.training configuration
         use _ = training.Dataset
-        do!
-            folder
-            |> Option.traverseResult Checkpoint.prepare
-            |> Result.map ignore
-            |> Result.mapError List.singleton
+        do! folder |> Option.traverseResult fresh |> Result.map ignore |> Result.mapError List.singleton
         return! train folder watch stop configuration training (fun () -> Training.start training)
     }
 
     /// Goes on with an interrupted run from the newest good checkpoint in its folder.
     let resume folder watch stop : Result<Encoder, Error list> = result {
         let! checkpoint, _ = Checkpoint.load folder |> Result.mapError List.singleton
-        let! training = Configuration.training checkpoint.Configuration
-        use _ = training.Dataset
-        let place (x: Tensor) = x.``to``(training.Machine.Device).DetachFromDisposeScope()
 
-        let state =
-            State.toTree checkpoint.State
-            |> Map.map (fun _ leaf ->
-                match leaf with
-                | Value x -> Value(place x)
-                | other -> other)
-            |> State.ofTree
-
-        return! train (Some folder) watch stop checkpoint.Configuration training (fun () -> state)
+        try
+            let! training = Configuration.training checkpoint.Configuration
+            use _ = training.Dataset
+            let from () = State.onDevice training.Machine.Device checkpoint.State
+            return! train (Some folder) watch stop checkpoint.Configuration training from
+        finally
+            State.dispose checkpoint.State
     }
 
     /// Fits a linear layer on the frozen encoder (SLF) with a training set.
     let probe (how: LinearProbe) (encoder: Encoder) (train: Dataset) : LinearHead =
-        LinearProbe.fit how encoder train
+        LinearProbe.fit how ignore encoder train
 
-    /// Attacks a few images [n; c; h; w] in [0, 1] with labels int64 [n]; what it did belongs to the caller's scope.
+    /// Attacks a few images; what it did belongs to the caller's scope.
+    /// images: [n; c; h; w] in [0, 1]; labels: int64 [n]. ArgumentException where they do not fit.
     let attack
         (attack: Attack)
         seed
@@ -142,30 +145,18 @@ module Workbench =
         (labels: Tensor)
         : Harm =
         Shape.rank "n;c;h;w" (nameof images) images
+        Shape.rank "n" (nameof labels) labels
+
+        if labels.shape[0] <> images.shape[0] || labels.dtype <> torch.ScalarType.Int64 then
+            invalidArg
+                (nameof labels)
+                (sprintf "one int64 label an image was expected, %d of them." images.shape[0])
+
         let ids = Array.init (int images.shape[0]) int64
+        let victims = { Ids = ids; Images = images; Labels = labels; Targets = None }
+        attack.Run (Draw.create seed "attack" ids) threat classifier victims
 
-        attack.Run (Draw.create seed "attack" ids) threat classifier {
-            Ids = ids
-            Images = images
-            Labels = labels
-            Targets = None
-        }
-
-    /// Clean accuracy, then accuracy under each attack, on a test set. report: called with the name of what is
-    /// being measured and the number of images done.
-    let evaluate
-        (attacks: (string * Attack) list)
-        seed
-        threat
-        (report: string -> int -> unit)
-        encoder
-        head
-        (test: Dataset)
-        =
-        let classifier = LinearProbe.classifier encoder head
-
-        Robustness.clean encoder.Device classifier test
-        :: [
-            for name, attack in attacks do
-                Robustness.under (name, attack) seed threat (report name) encoder.Device classifier test
-        ]
+    /// Fits a linear layer on the encoder, then measures clean accuracy and accuracy under attacks on a test set.
+    /// report: called with the name of what is being done and the share of it done.
+    let evaluate report stop (encoder: Encoder) (evaluation: Evaluation) : Result<Measured, Error list> =
+        Evaluation.run report stop encoder evaluation

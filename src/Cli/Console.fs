@@ -64,16 +64,6 @@ module Terminal =
     /// A share as a percentage with one digit.
     let percent (fraction: float) = sprintf "%.1f %%" (100.0 * fraction)
 
-    /// Stops work that has nothing to leave behind, where the user asked for it.
-    let throwIfStopped () = stop.ThrowIfCancellationRequested()
-
-    /// Turns a stop in the middle of work into its error.
-    let interruptible (work: unit -> Result<'a, Error list>) =
-        try
-            work ()
-        with :? OperationCanceledException ->
-            Error [ Error.Interrupted ]
-
     /// Seconds since a first call of it.
     let clock () =
         let watch = Stopwatch.StartNew()

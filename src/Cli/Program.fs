@@ -54,3 +54,7 @@ let main argv =
         0
     | :? ArguParseException as e -> complain [ misuse argv e.Message ]
     | :? LibTorchException as e -> complain [ Error.Runtime e.Message ]
+    | e ->
+        let problem = e.Message.Split '\n' |> Array.head
+        Console.Error.WriteLine(sprintf "advcontrast: a fault of the program, please report it: %s" problem)
+        1

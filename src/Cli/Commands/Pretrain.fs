@@ -47,18 +47,12 @@ module Pretrain =
                 let text = sprintf "epoch %d of %d, loss %.3f" epoch event.At.Epochs event.Loss
                 show name (float event.At.Step / float event.At.Steps) text))
 
-    // The folder given, refused where it holds a run already; else the first free one of the usual name.
-    let private folder (c: Configuration) (given: string option) =
-        let usual = Path.Combine("runs", sprintf "%s-%s" c.Method c.Dataset)
-        let names = Seq.append [ usual ] (Seq.initInfinite (fun i -> sprintf "%s-%d" usual (i + 2)))
+    // The first free folder of the usual name.
+    let private usualFolder (c: Configuration) =
+        let name = Path.Combine("runs", sprintf "%s-%s" c.Method c.Dataset)
 
-        match given with
-        | Some folder when Checkpoint.existsIn folder ->
-            let advice =
-                sprintf "it holds a run; name another folder, or go on with that run: --resume %s" folder
-            Error(Error.BadOption("--out", advice))
-        | Some folder -> Ok folder
-        | None -> Ok(names |> Seq.find (Checkpoint.existsIn >> not))
+        Seq.append [ name ] (Seq.initInfinite (fun i -> sprintf "%s-%d" name (i + 2)))
+        |> Seq.find (Checkpoint.existsIn >> not)
 
     // The run's folder, and what trains it.
     let private plan (arguments: ParseResults<PretrainArguments>) = result {
@@ -66,7 +60,8 @@ module Pretrain =
         | Some folder -> return folder, (fun watch -> Workbench.resume folder watch Terminal.stop)
         | None ->
             let! c = configuration arguments
-            let! folder = folder c (arguments.TryGetResult PretrainArguments.Out)
+            let folder =
+                arguments.TryGetResult PretrainArguments.Out |> Option.defaultWith (fun () -> usualFolder c)
             return folder, (fun watch -> Workbench.pretrain (Some folder) watch Terminal.stop c)
     }
 

@@ -61,6 +61,9 @@ module Dataset =
                 Labels = dataset.Labels.index_select(0L, rows).DetachFromDisposeScope()
         }
 
+    /// The first n samples, or all where there are fewer.
+    let first n (dataset: Dataset) = subset (Array.init (min n (int dataset.Count)) int64) dataset
+
     /// At most n samples, drawn without replacement; the same for the same seed.
     let sample seed n (dataset: Dataset) =
         let total = int dataset.Count

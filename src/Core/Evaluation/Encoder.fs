@@ -8,6 +8,8 @@ open TorchSharp
 type Encoder = {
     /// How it was made.
     Configuration: Configuration
+    /// The images that it takes.
+    Input: Input
     Network: Network
     /// The batch norms that it is deployed with.
     Branch: Branch
@@ -36,6 +38,7 @@ module Encoder =
 
         return {
             Configuration = c
+            Input = checkpoint.Input
             Network = network
             Branch = branch
             Weights = Map.map (fun _ -> place) parameters, Map.map (fun _ -> place) buffers

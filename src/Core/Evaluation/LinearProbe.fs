@@ -60,6 +60,13 @@ module LinearProbe =
         Seed = 1UL
     }
 
+    /// A protocol by name: "quick" or "published".
+    let find (name: string) =
+        match name.ToLowerInvariant() with
+        | "quick" -> Ok quick
+        | "published" -> Ok published
+        | _ -> Error(Error.UnknownName("probe", name, [ "quick"; "published" ]))
+
     let private featureBatch = 500
 
     /// Features of all images of a set, computed batch by batch: [n; f], on the encoder's device.
@@ -77,8 +84,13 @@ module LinearProbe =
     let private logits (parameters: Parameters) (features: Tensor) =
         torch.nn.functional.linear (features, parameters["weight"], parameters["bias"])
 
-    /// Fits the layer on a training set. The result belongs to no scope.
-    let fit (probe: LinearProbe) (encoder: Encoder) (dataset: Dataset) : LinearHead =
+    /// Fits the layer on a training set; watch is called before every step. The result belongs to no scope.
+    let fit
+        (probe: LinearProbe)
+        (watch: Progress -> unit)
+        (encoder: Encoder)
+        (dataset: Dataset)
+        : LinearHead =
         use _ = torch.NewDisposeScope()
         let device = encoder.Device
         let fixedFeatures = if probe.View.IsNone then Some(features encoder dataset) else None
@@ -102,6 +114,8 @@ module LinearProbe =
             | None, None -> Encoder.features encoder (dataset.Batch device ids)
 
         let step (parameters, state) (progress: Progress, ids: int64[]) =
+            watch progress
+
             let tensors (parameters: Parameters, state) =
                 Seq.append (Map.values parameters) (Tree.tensors state)
 

@@ -56,12 +56,23 @@ module Threat =
             | _ -> bad (sprintf "'%s' is not a norm; choose linf, l2 or l1." norm)
         | _ -> bad (sprintf "'%s' is not NORM:RADIUS; write for instance linf:8/255 or l2:0.5." text)
 
-    /// The form that <c>parse</c> reads.
-    let text threat =
+    let private write threat radius =
         let norm =
             match threat.Norm with
             | Linf -> "linf"
             | L2 -> "l2"
             | L1 -> "l1"
 
-        sprintf "%s:%s" norm (threat.Radius.ToString("0.######", CultureInfo.InvariantCulture))
+        sprintf "%s:%s" norm radius
+
+    /// The form that <c>parse</c> reads, exactly.
+    let text threat = write threat (threat.Radius.ToString("R", CultureInfo.InvariantCulture))
+
+    /// The form for people: in 255ths where it is a whole number of them, else with four digits.
+    let label threat =
+        let levels = threat.Radius * 255.0
+
+        if levels >= 0.5 && abs (levels - round levels) < 1e-6 then
+            write threat (sprintf "%.0f/255" levels)
+        else
+            write threat (threat.Radius.ToString("0.####", CultureInfo.InvariantCulture))

@@ -106,7 +106,7 @@ module Method =
                 let made = a.Makes |> List.map (fun (made, from) -> sprintf "%s from %s" made from)
                 line
                     "adversary"
-                    (sprintf "%s; %s in %s" (String.concat ", " made) a.Ascent.Text (Threat.text a.Threat))
+                    (sprintf "%s; %s in %s" (String.concat ", " made) a.Ascent.Text (Threat.label a.Threat))
 
                 for p in a.Passes do
                     line "  raises" (pass p)

@@ -24,6 +24,18 @@ module Checkpoint =
     /// Whether a folder holds a run's checkpoint.
     let existsIn (folder: string) = File.Exists(Path.Combine(folder, newest))
 
+    /// Removes a run's checkpoints from a folder, so that another run can take its place.
+    let remove (folder: string) =
+        try
+            for name in [ newest; previous ] do
+                let path = Path.Combine(folder, name)
+                if File.Exists path then File.Delete path
+
+            Ok()
+        with
+        | :? IOException
+        | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(folder, e.Message))
+
     /// Makes a folder that checkpoints can be written to; Error where it cannot be.
     let prepare (folder: string) =
         try

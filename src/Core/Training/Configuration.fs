@@ -1,8 +1,10 @@
 namespace AdvContrast.Core
 
 open System
+open System.Collections.Generic
 open System.IO
 open System.Text.Json
+open System.Text.Json.Nodes
 open System.Text.Json.Serialization
 open AdvContrast.Torch.Engine
 open FsToolkit.ErrorHandling
@@ -85,14 +87,26 @@ module Configuration =
     /// As JSON.
     let toJson (configuration: Configuration) = JsonSerializer.Serialize(configuration, json)
 
-    /// From JSON; path is for the error text.
+    /// From JSON; path is for the error text. A field that is missing has its default, but for the method.
     let ofJson (path: string) (text: string) =
+        let damaged problem =
+            Error(Error.Damaged(path, sprintf "it is not a run's configuration: %s" problem))
+
         try
-            Ok(JsonSerializer.Deserialize<Configuration>(text, json))
-        with :? JsonException as e ->
-            Error(
-                Error.Damaged(path, sprintf "it is not a run's configuration: %s" (e.Message.Split('|')[0]))
-            )
+            let whole = JsonNode.Parse(toJson defaults).AsObject()
+            let given = JsonNode.Parse(text).AsObject()
+
+            if isNull given["method"] then
+                damaged "it names no method."
+            else
+                for field in
+                    Seq.filter (fun (f: KeyValuePair<string, JsonNode>) -> not (isNull f.Value)) given do
+                    whole[field.Key] <- field.Value.DeepClone()
+
+                Ok(whole.Deserialize<Configuration> json)
+        with
+        | :? JsonException as e -> damaged (e.Message.Split '|' |> Array.head)
+        | :? InvalidOperationException -> damaged "it is not an object."
 
     /// The device by name. Error where it is not there.
     let device (name: string) =
@@ -135,10 +149,11 @@ module Configuration =
             )
         | other -> Error(Error.UnknownName("precision", other, [ "auto"; "float32"; "bfloat16" ]))
 
-    /// An option that counts something: 1 or more, where it is given.
-    let positive name value =
+    /// An option that counts something: so many or more, where it is given.
+    let atLeast least name value =
         match value with
-        | Some v when v < 1 -> Error(Error.BadOption(name, sprintf "%d is not 1 or more." v))
+        | Some v when v < least ->
+            Error(Error.BadOption(name, sprintf "%d is too few; give %d or more." v least))
         | _ -> Ok()
 
     let private rate value =
@@ -192,10 +207,10 @@ module Configuration =
     let private validate (c: Configuration) = validation {
         let! m = methodOf c
         and! _ = Zoo.find (Option.defaultValue "small" c.Network) (Option.map int64 c.Width)
-        and! _ = positive "--images" c.Images
-        and! _ = positive "--epochs" c.Epochs
-        and! _ = positive "--batch" c.Batch
-        and! _ = positive "--threads" c.Threads
+        and! _ = atLeast 2 "--images" c.Images
+        and! _ = atLeast 1 "--epochs" c.Epochs
+        and! _ = atLeast 2 "--batch" c.Batch
+        and! _ = atLeast 1 "--threads" c.Threads
         and! _ = rate c.LearningRate
         and! precision = precision c.Precision
         and! device = device c.Device

@@ -91,58 +91,71 @@ module Safetensors =
             payload
         ]
 
+    // What the header says of one tensor: its type and sizes, and where its bytes are.
+    let private entry (item: JsonProperty) =
+        let code = item.Value.GetProperty("dtype").GetString()
+        let _, dtype, width = types |> List.find (fun (known, _, _) -> known = code)
+        let shape = [| for size in item.Value.GetProperty("shape").EnumerateArray() -> size.GetInt64() |]
+        let offsets = item.Value.GetProperty "data_offsets"
+        let from, until = offsets[0].GetInt32(), offsets[1].GetInt32()
+
+        if int64 (until - from) <> width * Array.fold (*) 1L shape then
+            raise (InvalidDataException(sprintf "the size of '%s' does not fit its shape." item.Name))
+
+        item.Name, dtype, shape, from, until
+
+    // The numbers that are not tensors, which stand in the metadata.
+    let private numbers (metadata: Map<string, string>) : Tree =
+        let number (key: string, text: string) =
+            match key.Split(':', 2) with
+            | [| "real"; name |] ->
+                Some(name, Real(Double.Parse(text, Globalization.CultureInfo.InvariantCulture)))
+            | [| "whole"; name |] -> Some(name, Whole(Int64.Parse text))
+            | _ -> None
+
+        metadata |> Map.toSeq |> Seq.choose number |> Map.ofSeq
+
     let private parse path (bytes: byte[]) =
         let length = if bytes.Length < 8 then UInt64.MaxValue else BitConverter.ToUInt64(bytes, 0)
 
         if length > uint64 (max 0 (bytes.Length - 8)) then
             Result.Error(Error.Damaged(path, "it is not a safetensors file, or it was cut short."))
         else
-            let payload = int length + 8
             use json = JsonDocument.Parse(ReadOnlyMemory(bytes, 8, int length))
-            let mutable metadata = Map.empty
-            let mutable tree: Tree = Map.empty
+            let payload = ReadOnlyMemory(bytes).Slice(int length + 8)
+            let isMetadata (item: JsonProperty) = item.Name = "__metadata__"
+            let metadata, tensors =
+                json.RootElement.EnumerateObject() |> List.ofSeq |> List.partition isMetadata
 
-            for entry in json.RootElement.EnumerateObject() do
-                if entry.Name = "__metadata__" then
-                    for item in entry.Value.EnumerateObject() do
-                        metadata <- metadata |> Map.add item.Name (item.Value.GetString())
-                else
-                    let code = entry.Value.GetProperty("dtype").GetString()
-                    let _, dtype, size = types |> List.find (fun (known, _, _) -> known = code)
-                    let shape = [|
-                        for s in entry.Value.GetProperty("shape").EnumerateArray() -> s.GetInt64()
-                    |]
-                    let offsets = entry.Value.GetProperty "data_offsets"
-                    let from, until = offsets[0].GetInt32(), offsets[1].GetInt32()
+            let metadata =
+                metadata
+                |> Seq.collect _.Value.EnumerateObject()
+                |> Seq.map (fun item -> item.Name, item.Value.GetString())
+                |> Map.ofSeq
 
-                    if int64 (until - from) <> size * Array.fold (*) 1L shape then
-                        raise (
-                            InvalidDataException(
-                                sprintf "the size of '%s' does not fit its shape." entry.Name
-                            )
-                        )
+            let entries = List.map entry tensors
 
-                    let x = torch.empty (shape, Nullable dtype)
-                    // An empty tensor has no memory to copy to.
-                    if until > from then Span(bytes, payload + from, until - from).CopyTo(x.bytes)
-
-                    tree <- tree |> Map.add entry.Name (Value(x.DetachFromDisposeScope()))
-
-            for KeyValue(key, text) in metadata do
-                if key.StartsWith "real:" then
-                    tree <-
-                        tree
-                        |> Map.add
-                            (key.Substring 5)
-                            (Real(Double.Parse(text, Globalization.CultureInfo.InvariantCulture)))
-                elif key.StartsWith "whole:" then
-                    tree <- tree |> Map.add (key.Substring 6) (Whole(Int64.Parse text))
-
-            match Map.tryFind "sha256" metadata with
-            | Some expected when expected <> sha (ReadOnlySpan(bytes, payload, bytes.Length - payload)) ->
-                Seq.iter (fun (x: Tensor) -> x.Dispose()) (Tree.tensors tree)
+            if
+                metadata
+                |> Map.tryFind "sha256"
+                |> Option.exists (fun expected -> expected <> sha payload.Span)
+            then
                 Result.Error(Error.Damaged(path, "its checksum does not fit its contents."))
-            | _ -> Ok(metadata, tree)
+            else
+                // Until all of them are there, they belong to this scope.
+                use _ = torch.NewDisposeScope()
+
+                let values =
+                    entries
+                    |> List.map (fun (name, dtype, shape, from, until) ->
+                        let x = torch.empty (shape, Nullable dtype)
+                        // An empty tensor has no memory to copy to.
+                        if until > from then payload.Span.Slice(from, until - from).CopyTo x.bytes
+                        name, Value x)
+                    |> Map.ofList
+
+                Scope.adopt (Tree.tensors values)
+                Ok(metadata, Tree.join values (numbers metadata))
 
     /// Reads a file: its metadata and its tree, whose tensors (on the CPU) belong to no scope.
     let read (path: string) : Result<Map<string, string> * Tree, Error> =

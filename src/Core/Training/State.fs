@@ -80,6 +80,20 @@ module State =
         Scope.adopt (Tree.tensors tree)
         ofTree tree
 
+    /// A copy on a device that belongs to no scope: its caller disposes it.
+    let onDevice (device: torch.Device) state =
+        use _ = torch.NewDisposeScope()
+
+        let tree =
+            toTree state
+            |> Map.map (fun _ leaf ->
+                match leaf with
+                | Value x -> Value(x.``to``(device).clone())
+                | other -> other)
+
+        Scope.adopt (Tree.tensors tree)
+        ofTree tree
+
     /// Frees all it holds.
     let dispose state =
         for tensor in tensors state do

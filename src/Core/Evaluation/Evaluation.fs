@@ -1,0 +1,135 @@
+namespace AdvContrast.Core
+
+open System
+open System.Threading
+open FsToolkit.ErrorHandling
+open TorchSharp
+
+/// Everything a user chooses about an evaluation; None means: as in the encoder's own run.
+type Evaluation = {
+    /// A data set of the catalogue: its training part fits the linear layer, its test part is attacked.
+    Dataset: string option
+    /// The folder with the data set's files.
+    Data: string option
+    /// Test on the first so many images.
+    Images: int option
+    /// Attacks by the names that <c>Robustness.attack</c> reads.
+    Attacks: string list
+    /// What the attacks may do; None: what the encoder was trained against, else linf:8/255.
+    Threat: string option
+    /// How the linear layer is fitted: <c>"quick"</c> or <c>"published"</c>.
+    Probe: string
+    Seed: uint64
+    /// Threads of libtorch; None leaves its own choice.
+    Threads: int option
+}
+
+/// What an evaluation found.
+type Measured = {
+    /// The data set whose test images were used, and how many.
+    Dataset: string
+    Images: int
+    Probe: string
+    Threat: Threat
+    Seed: uint64
+    /// Clean accuracy, then accuracy under each attack in the order given.
+    Accuracies: Accuracy list
+}
+
+[<RequireQualifiedAccess>]
+module Evaluation =
+
+    /// FGSM and PGD-20 on the run's own data.
+    let defaults: Evaluation = {
+        Dataset = None
+        Data = None
+        Images = None
+        Attacks = [ "fgsm"; "pgd-20" ]
+        Threat = None
+        Probe = "quick"
+        Seed = 1UL
+        Threads = None
+    }
+
+    // What can be checked before the data is there; all faults at once.
+    let private validate (run: Configuration) (e: Evaluation) = validation {
+        let named name = Robustness.attack name |> Result.map (fun attack -> name, attack)
+        let threat = e.Threat |> Option.orElse run.Threat |> Option.defaultValue "linf:8/255"
+
+        let! attacks = e.Attacks |> List.traverseResultA named
+        and! threat = Threat.parse threat
+        and! probe = LinearProbe.find e.Probe
+        and! _ = Configuration.atLeast 1 "--images" e.Images
+        and! _ = Configuration.atLeast 1 "--threads" e.Threads
+        return attacks, threat, { probe with Seed = e.Seed }
+    }
+
+    // One part of the data, refused where the encoder cannot see it.
+    let private load (encoder: Encoder) name folder train = result {
+        let! dataset = Catalogue.load name folder train
+        let channels = dataset.Images.shape[1]
+
+        if channels = encoder.Input.Channels then
+            return dataset
+        else
+            (dataset :> IDisposable).Dispose()
+
+            return!
+                Error(
+                    Error.BadOption(
+                        "--dataset",
+                        sprintf
+                            "the encoder takes images of %d channel(s), '%s' has %d; name a data set like the one it was trained on."
+                            encoder.Input.Channels
+                            name
+                            channels
+                    )
+                )
+    }
+
+    /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under attacks.
+    /// report: called with the name of what is being done and the share of it done. When stop is cancelled, ends
+    /// at the next look at the encoder with Error.Interrupted.
+    let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
+        try
+            result {
+                let! attacks, threat, probe = validate encoder.Configuration e
+                let name = Option.defaultValue encoder.Configuration.Dataset e.Dataset
+                let folder = e.Data |> Option.orElse encoder.Configuration.Data
+                let part train = load encoder name folder train |> Result.mapError List.singleton
+                let! train = part true
+                use train = train
+                let! all = part false
+                use all = all
+                use test = Dataset.first (Option.defaultValue Int32.MaxValue e.Images) all
+                e.Threads |> Option.iter torch.set_num_threads
+
+                let share what finished whole =
+                    stop.ThrowIfCancellationRequested()
+                    report what (float finished / float whole)
+
+                use head = LinearProbe.fit probe (fun p -> share "linear layer" p.Step p.Steps) encoder train
+
+                let classifier images =
+                    stop.ThrowIfCancellationRequested()
+                    LinearProbe.classifier encoder head images
+
+                let accuracies = [
+                    Robustness.clean encoder.Device classifier test
+
+                    for name, attack in attacks do
+                        let report finished = share name (int64 finished) test.Count
+                        Robustness.under (name, attack) e.Seed threat report encoder.Device classifier test
+                ]
+
+                return {
+                    Dataset = test.Name
+                    Images = int test.Count
+                    Probe = e.Probe
+                    Threat = threat
+                    Seed = e.Seed
+                    Accuracies = accuracies
+                }
+            }
+        with :? OperationCanceledException ->
+            Error [ Error.Interrupted ]
