@@ -56,6 +56,8 @@ module Idx =
         inflate imagesPath images
         |> Result.bind (parse imagesPath 3)
         |> Result.bind (fun (sizes, pixels) ->
+            if pixels.Length > 0 then Ok(sizes, pixels) else damaged imagesPath "it holds no image.")
+        |> Result.bind (fun (sizes, pixels) ->
             inflate labelsPath labels
             |> Result.bind (parse labelsPath 1)
             |> Result.bind (fun (count, labels) ->
