@@ -53,3 +53,60 @@ let sample train (count: int) : Dataset =
     let shape = [| int64 count; 1L; 28L; 28L |]
 
     Dataset.ofBytes "sample" images[.. count * 784 - 1] shape labels[.. count - 1] 10 [ 0.286 ] [ 0.353 ]
+
+/// A network that shows its images: features and embedding are the pixels, times one learnt number.
+let glass (pixels: int) : Network =
+    let show (parameters: Parameters) (images: Tensor) =
+        images.reshape [| images.shape[0]; -1L |] * parameters["scale"].``to`` images.dtype
+
+    {
+        Text = "glass"
+        FeatureWidth = int64 pixels
+        EmbeddingWidth = int64 pixels
+        Init = fun _ -> Map [ "scale", torch.ones [| 1L |] ], Map.empty
+        Apply =
+            fun _ parameters buffers images ->
+                let z = show parameters images
+                { Features = z; Embedding = z; Heads = Map.empty }, buffers
+    }
+
+/// What steps run on: the CPU, in single precision.
+let machine network = {
+    Network = network
+    Device = torch.device "cpu"
+    Precision = Precision.Float32
+    Seed = 5UL
+    Frozen = Map.empty
+}
+
+/// The network that a method trains: the small net, two channels wide, with the method's head.
+let tinyNet input (method: Method) = method.Head.Run(SmallNet.create 2L input method.Branches)
+
+/// The first state of a run on a machine; it belongs to the current scope.
+let fresh (machine: Machine) (method: Method) : State =
+    let weights = init machine.Seed machine.Network
+    let copy (tensors: Map<string, Tensor>) = tensors |> Map.map (fun _ x -> x.clone ())
+
+    {
+        Online = weights
+        Averages =
+            method.Averages
+            |> List.map (fun a -> a.Name, (copy (fst weights), copy (snd weights)))
+            |> Map.ofList
+        Optimizer = method.Recipe.Optimizer.Init(fst weights)
+        Memory = method.Memory.Init machine.Seed
+        Progress = Progress.start 10 10
+    }
+
+/// The same method with an update rule.
+let updating rule (method: Method) = { method with Recipe = { method.Recipe with Optimizer = rule } }
+
+/// Adam at a constant rate.
+let adam rate = Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale (Schedule.constant rate) ]
+
+/// Some rows of a data set as a step sees them.
+let batchOf (dataset: Dataset) (ids: int64[]) : Batch = {
+    Ids = ids
+    Images = Map [ "image", dataset.Batch (torch.device "cpu") ids ]
+    Labels = Map [ "class", dataset.LabelsOf (torch.device "cpu") ids ]
+}

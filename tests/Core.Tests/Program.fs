@@ -24,6 +24,10 @@ let main args =
         Views.tests
         Schedules.tests
         Transforms.tests
+        Steps.tests
+        Engines.tests
+        Readers.tests
+        Datasets.tests
     ]
 
     runTestsWithCLIArgs [] args (testList "Core" [ yield! lists; TestFiles.check helpers lists ])

@@ -28,17 +28,24 @@ let tests =
             (fun (text, norm, radius) ->
                 Expect.equal (read text) { Norm = norm; Radius = radius; Box = Some(0.0, 1.0) } text)
 
-        testProperty "text and parse undo each other" (fun (index: byte) (millionths: uint32) ->
+        testProperty "text and parse undo each other, exactly" (fun (index: byte) (NormalFloat radius) ->
             let name, norm = norms[int index % 3]
-            let threat = Threat.create norm (float (millionths % 30000000u) / 1e6)
+            let threat = Threat.create norm (abs radius)
             let text = Threat.text threat
             Expect.equal (read text) threat "parse after text"
             Expect.equal (Threat.text (read text)) text "text after parse"
             Expect.stringStarts text (name + ":") "the norm's name")
 
-        testProperty "the text is true to a millionth" (fun (index: byte) (NormalFloat radius) ->
-            let threat = Threat.create (snd norms[int index % 3]) (abs radius)
-            abs ((read (Threat.text threat)).Radius - threat.Radius) <= 0.5000001e-6 * max 1.0 threat.Radius)
+        testProperty
+            "the label says whole levels of 255 as such, else four digits"
+            (fun (index: byte) (level: byte) (NormalFloat radius) ->
+                let name, norm = norms[int index % 3]
+                let levels = Threat.create norm (float level / 255.0)
+                let expected = if level = 0uy then name + ":0" else sprintf "%s:%d/255" name level
+                Expect.equal (Threat.label levels) expected "whole levels"
+                let threat = Threat.create norm (abs radius)
+                let labelled = (read (Threat.label threat)).Radius
+                Expect.isLessThanOrEqual (abs (labelled - threat.Radius)) 5.1e-5 "true to four digits")
 
         testTheory
             "what is no threat is refused with the option's name and the piece at fault"
