@@ -100,7 +100,10 @@ module Workbench =
     let private fresh folder = result {
         if Checkpoint.existsIn folder then
             let advice =
-                sprintf "'%s' holds a run; name another folder, or go on with that run (--resume)." folder
+                sprintf
+                    "'%s' holds a run; name another folder, or go on with that run: --resume %s"
+                    folder
+                    folder
             return! Error(Error.BadOption("--out", advice))
         else
             return! Checkpoint.prepare folder

@@ -87,7 +87,7 @@ public static class Workbench
     /// <param name="encoder">Borrowed; it must not be disposed before the task ends.</param>
     /// <param name="options">What to fit and to attack with; null for the run's data, FGSM, PGD-20.</param>
     /// <param name="progress">Hears of every batch.</param>
-    /// <param name="cancellation">Stops after the batch that is under attack.</param>
+    /// <param name="cancellation">Stops at the next look at the encoder.</param>
     /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
     public static Task<EvaluationResult> EvaluateAsync(
@@ -118,8 +118,8 @@ public static class Workbench
         ArgumentNullException.ThrowIfNull(classifier);
         ArgumentNullException.ThrowIfNull(threat);
         ArgumentNullException.ThrowIfNull(attack);
+        ArgumentNullException.ThrowIfNull(labels);
         AdvContrast.Images.Require(images, nameof(images));
-        AdvContrast.Images.RequireLabels(labels, nameof(labels), images);
         return Border.Run(() => new AttackResult(Core.Workbench.attack(
             Core.Robustness.attack(attack).OrThrow(), seed, threat.Inner, FuncConvert.FromFunc(classifier),
             images, labels)));

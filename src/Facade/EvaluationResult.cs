@@ -6,9 +6,8 @@ namespace AdvContrast;
 
 /// <summary>How far an evaluation is.</summary>
 /// <param name="Stage"><c>"linear layer"</c>, or the name of the attack.</param>
-/// <param name="Done">Images done in the stage.</param>
-/// <param name="Total">Images in the stage.</param>
-public sealed record EvaluationProgress(string Stage, long Done, long Total);
+/// <param name="Share">The share of the stage that is done, 0 to 1.</param>
+public sealed record EvaluationProgress(string Stage, double Share);
 
 /// <summary>How often a classifier is right, untouched or under an attack.</summary>
 /// <param name="Name"><c>"clean"</c>, or the attack's name.</param>

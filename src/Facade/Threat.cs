@@ -1,5 +1,4 @@
 using System;
-using System.Globalization;
 
 namespace AdvContrast;
 
@@ -55,8 +54,9 @@ public sealed record Threat
     }
 
     /// <summary>The text that Parse reads back to the same threat.</summary>
-    public override string ToString() =>
-        string.Create(CultureInfo.InvariantCulture, $"{Norm.ToString().ToLowerInvariant()}:{Radius:R}");
+    public override string ToString() => Core.ThreatModule.text(Inner);
+
+    internal static Threat Of(Core.Threat inner) => new(inner);
 
     private static Threat Create(Core.Norm norm, double radius) =>
         new(Core.ThreatModule.create(norm, radius));

@@ -73,11 +73,10 @@ let tests =
         for option, code, says in options do
             refuses $"pretrain {option}" nothing code says (replaced option + " --out run")
 
-        for option in [ "--images 0"; "--epochs 0"; "--batch 0" ] do
-            refuses $"pretrain {option}" nothing 2 "1 or more" (replaced option + " --out run")
+        refuses "pretrain --epochs 0" nothing 2 "1 or more" (replaced "--epochs 0" + " --out run")
 
         // One image, or one at a time, has nothing to be contrasted with.
-        for option in [ "--images 1"; "--batch 1" ] do
+        for option in [ "--images 0"; "--images 1"; "--batch 0"; "--batch 1" ] do
             refuses $"pretrain {option}" nothing 2 "2 or more" (replaced option + " --out run")
 
         refuses "pretrain --width 5000" nothing 2 "1 to 1024" (replaced "--width 5000" + " --out run")
