@@ -68,6 +68,19 @@ module Checkpoint =
         | :? IOException
         | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
 
+    let private inputOf path (text: string) =
+        let foreign = Error(Error.Damaged(path, "it does not say what images its network takes."))
+
+        try
+            let input = JsonSerializer.Deserialize<Input>(text, Configuration.json)
+            // JSON may leave fields out.
+            if isNull (box input) || isNull (box input.Mean) || isNull (box input.Std) then
+                foreign
+            else
+                Ok input
+        with :? JsonException ->
+            foreign
+
     let private ofFile path = result {
         let! metadata, tree = Safetensors.read path
 
@@ -75,14 +88,20 @@ module Checkpoint =
             Map.tryFind name metadata
             |> Result.requireSome (Error.Damaged(path, "it is not a checkpoint of this program."))
 
-        let! configuration = field "configuration" |> Result.bind (Configuration.ofJson path)
-        let! input = field "input"
-
-        return {
-            Configuration = configuration
-            Input = JsonSerializer.Deserialize<Input>(input, Configuration.json)
-            State = State.ofTree tree
+        let parts = result {
+            let! configuration = field "configuration" |> Result.bind (Configuration.ofJson path)
+            let! input = field "input" |> Result.bind (inputOf path)
+            return configuration, input
         }
+
+        match parts with
+        | Ok(configuration, input) ->
+            return { Configuration = configuration; Input = input; State = State.ofTree tree }
+        | Error e ->
+            for x in Tree.tensors tree do
+                x.Dispose()
+
+            return! Error e
     }
 
     /// Reads a checkpoint: a run's folder or a .safetensors file. In a folder, a damaged newest checkpoint falls

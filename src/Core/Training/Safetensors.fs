@@ -7,7 +7,7 @@ open System.Text.Json
 open TorchSharp
 
 /// The safetensors layout: eight bytes of length, a JSON header, raw little-endian values. Loading one never
-/// runs code. Numbers that are not tensors stand in the header's metadata, as does a SHA-256 of the values.
+/// runs code. Numbers that are not tensors stand in the header's metadata, as does a SHA-256 of everything else.
 [<RequireQualifiedAccess>]
 module Safetensors =
 
@@ -24,8 +24,12 @@ module Safetensors =
         "BOOL", torch.ScalarType.Bool, 1L
     ]
 
-    let private sha (bytes: ReadOnlySpan<byte>) =
-        Convert.ToHexString(SHA256.HashData bytes).ToLowerInvariant()
+    // Of names, types, shapes, values, numbers and metadata: a flipped byte of the header is noticed too.
+    let private digest (metadata: Map<string, string>) (tree: Tree) =
+        Text.Encoding.UTF8.GetBytes(JsonSerializer.Serialize metadata + Tree.hash tree)
+        |> SHA256.HashData
+        |> Convert.ToHexString
+        |> _.ToLowerInvariant()
 
     /// The file's bytes for a tree and further metadata.
     let encode (metadata: Map<string, string>) (tree: Tree) : byte[] =
@@ -44,7 +48,7 @@ module Safetensors =
             use json = new Utf8JsonWriter(header)
             json.WriteStartObject()
             json.WriteStartObject "__metadata__"
-            json.WriteString("sha256", sha (ReadOnlySpan payload))
+            json.WriteString("sha256", digest metadata tree)
 
             for KeyValue(key, value) in metadata do
                 json.WriteString(key, value)
@@ -99,21 +103,25 @@ module Safetensors =
         let offsets = item.Value.GetProperty "data_offsets"
         let from, until = offsets[0].GetInt32(), offsets[1].GetInt32()
 
-        if int64 (until - from) <> width * Array.fold (*) 1L shape then
+        if
+            Array.exists (fun size -> size < 0L) shape
+            || int64 (until - from) <> width * Array.fold (*) 1L shape
+        then
             raise (InvalidDataException(sprintf "the size of '%s' does not fit its shape." item.Name))
 
         item.Name, dtype, shape, from, until
 
-    // The numbers that are not tensors, which stand in the metadata.
-    let private numbers (metadata: Map<string, string>) : Tree =
+    // The numbers that are not tensors, which stand in the metadata; and what else stands there.
+    let private numbers (metadata: Map<string, string>) : Tree * Map<string, string> =
         let number (key: string, text: string) =
             match key.Split(':', 2) with
             | [| "real"; name |] ->
-                Some(name, Real(Double.Parse(text, Globalization.CultureInfo.InvariantCulture)))
-            | [| "whole"; name |] -> Some(name, Whole(Int64.Parse text))
-            | _ -> None
+                Choice1Of2(name, Real(Double.Parse(text, Globalization.CultureInfo.InvariantCulture)))
+            | [| "whole"; name |] -> Choice1Of2(name, Whole(Int64.Parse text))
+            | _ -> Choice2Of2(key, text)
 
-        metadata |> Map.toSeq |> Seq.choose number |> Map.ofSeq
+        let numbers, texts = metadata |> Map.toList |> List.partitionWith number
+        Map.ofList numbers, Map.ofList texts
 
     let private parse path (bytes: byte[]) =
         let length = if bytes.Length < 8 then UInt64.MaxValue else BitConverter.ToUInt64(bytes, 0)
@@ -134,28 +142,27 @@ module Safetensors =
                 |> Map.ofSeq
 
             let entries = List.map entry tensors
+            let numbers, texts = numbers metadata
+            // Until all of them are there and right, they belong to this scope.
+            use _ = torch.NewDisposeScope()
 
-            if
-                metadata
-                |> Map.tryFind "sha256"
-                |> Option.exists (fun expected -> expected <> sha payload.Span)
-            then
+            let values =
+                entries
+                |> List.map (fun (name, dtype, shape, from, until) ->
+                    let x = torch.empty (shape, Nullable dtype)
+                    // An empty tensor has no memory to copy to.
+                    if until > from then payload.Span.Slice(from, until - from).CopyTo x.bytes
+                    name, Value x)
+                |> Map.ofList
+
+            let tree = Tree.join values numbers
+
+            match Map.tryFind "sha256" texts with
+            | Some expected when expected <> digest (Map.remove "sha256" texts) tree ->
                 Result.Error(Error.Damaged(path, "its checksum does not fit its contents."))
-            else
-                // Until all of them are there, they belong to this scope.
-                use _ = torch.NewDisposeScope()
-
-                let values =
-                    entries
-                    |> List.map (fun (name, dtype, shape, from, until) ->
-                        let x = torch.empty (shape, Nullable dtype)
-                        // An empty tensor has no memory to copy to.
-                        if until > from then payload.Span.Slice(from, until - from).CopyTo x.bytes
-                        name, Value x)
-                    |> Map.ofList
-
+            | _ ->
                 Scope.adopt (Tree.tensors values)
-                Ok(metadata, Tree.join values (numbers metadata))
+                Ok(texts, tree)
 
     /// Reads a file: its metadata and its tree, whose tensors (on the CPU) belong to no scope.
     let read (path: string) : Result<Map<string, string> * Tree, Error> =
@@ -169,6 +176,8 @@ module Safetensors =
         | :? InvalidDataException as e -> Error(Error.Damaged(path, e.Message))
         | :? Collections.Generic.KeyNotFoundException
         | :? ArgumentException
+        | :? FormatException
+        | :? OverflowException
         | :? InvalidOperationException ->
             Error(Error.Damaged(path, "its header is not that of a safetensors file."))
         | :? IOException
