@@ -94,19 +94,19 @@ module Configuration =
 
         try
             let whole = JsonNode.Parse(toJson defaults).AsObject()
-            let given = JsonNode.Parse(text).AsObject()
 
-            if isNull given["method"] then
-                damaged "it names no method."
-            else
+            match JsonNode.Parse text with
+            | :? JsonObject as given when isNull given["method"] -> damaged "it names no method."
+            | :? JsonObject as given ->
                 for field in
                     Seq.filter (fun (f: KeyValuePair<string, JsonNode>) -> not (isNull f.Value)) given do
                     whole[field.Key] <- field.Value.DeepClone()
 
                 Ok(whole.Deserialize<Configuration> json)
+            | _ -> damaged "it is not an object."
         with
         | :? JsonException as e -> damaged (e.Message.Split '|' |> Array.head)
-        | :? InvalidOperationException -> damaged "it is not an object."
+        | :? ArgumentException -> damaged "it names a field twice."
 
     /// The device by name. Error where it is not there.
     let device (name: string) =
