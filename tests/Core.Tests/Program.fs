@@ -28,6 +28,9 @@ let main args =
         Engines.tests
         Readers.tests
         Datasets.tests
+        Files.tests
+        Checkpoints.tests
+        Configurations.tests
     ]
 
     runTestsWithCLIArgs [] args (testList "Core" [ yield! lists; TestFiles.check helpers lists ])

@@ -1,0 +1,302 @@
+/// Configurations as JSON, and the runs that they describe.
+module Configurations
+
+open System
+open System.IO
+open System.Text.Json
+open Expecto
+open FsCheck
+open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Testing.Property
+open Arrays
+open Laws
+
+let private maybe (source: Source) value = if source.Whole(0, 1) = 0 then None else Some(value ())
+
+let private any (seed: int) : Configuration =
+    let source = Source seed
+    let count () = source.Whole(1, 1000)
+
+    {
+        Method = source.Among [ "simclr"; "acl-ds" ]
+        Dataset = source.Among [ "sample"; "cifar10" ]
+        Data = maybe source (fun () -> source.Among [ "/data/a b"; "C:\\data"; "dätä/\"x\"" ])
+        Images = maybe source count
+        Network = maybe source (fun () -> "small")
+        Width = maybe source count
+        Epochs = maybe source count
+        Batch = maybe source count
+        Optimizer = maybe source (fun () -> "adam")
+        LearningRate = maybe source (fun () -> abs (source.Normal()))
+        Threat = maybe source (fun () -> "linf:8/255")
+        Seed = source.Among [ 0UL; UInt64.MaxValue; uint64 (count ()) ]
+        Device = "cpu"
+        Precision = source.Among [ "auto"; "float32" ]
+        Threads = maybe source count
+    }
+
+let private ofJson text = Configuration.ofJson "run.json" text
+
+let private small = {
+    Configuration.defaults with
+        Images = Some 40
+        Network = Some "small"
+        Width = Some 2
+        Epochs = Some 2
+        Batch = Some 16
+        Precision = "float32"
+}
+
+let private training c = Configuration.training c |> Result.mapError (List.map Error.message)
+
+// Looks at the training of a configuration and frees its data.
+let private looking c look =
+    let training = Expect.wantOk (training c) "a sound configuration"
+    use _ = training.Dataset
+    look training
+
+let private faults c = Expect.wantError (Configuration.check c) "faults"
+
+let tests =
+    testList "Configurations" [
+        testProperty "JSON gives back what was written" (fun (seed: int) ->
+            let c = any seed
+            Expect.equal (ofJson (Configuration.toJson c)) (Ok c) "configuration")
+
+        test "what is not chosen is not written, and has its default when read" (fun () ->
+            let json = Configuration.toJson Configuration.defaults
+            Expect.isFalse (json.Contains "threat" || json.Contains "null") "nothing that was not chosen"
+            Expect.equal
+                (ofJson "{\"method\": \"acl-ds\"}")
+                (Ok { Configuration.defaults with Method = "acl-ds" })
+                "the method alone"
+            Expect.equal
+                (ofJson "{\"method\": \"acl-ds\", \"epochs\": null, \"device\": null}")
+                (Ok { Configuration.defaults with Method = "acl-ds" })
+                "null is not chosen")
+
+        testTheory
+            "what is no configuration is refused with the file and the reason"
+            [
+                "no JSON", "nonsense", []
+                "nothing", "", []
+                "null", "null", []
+                "a list", "[]", []
+                "a number", "3", []
+                "no method", "{\"dataset\": \"sample\"}", [ "method" ]
+                "a field twice", "{\"method\": \"simclr\", \"seed\": 1, \"seed\": 2}", [ "twice" ]
+                "an unknown field", "{\"method\": \"simclr\", \"epocs\": 3}", [ "epocs" ]
+                "a text for a number", "{\"method\": \"simclr\", \"epochs\": \"three\"}", [ "epochs" ]
+                "a fraction for a whole number", "{\"method\": \"simclr\", \"batch\": 1.5}", [ "batch" ]
+                "a negative seed", "{\"method\": \"simclr\", \"seed\": -1}", [ "seed" ]
+                "a list for a text", "{\"method\": [\"simclr\"]}", [ "method" ]
+            ]
+            (fun (name, text, parts) ->
+                let error = wantError (ofJson text) name
+                says ("run.json" :: parts) error name
+                Expect.equal (Error.exitCode error) 5 "damaged")
+
+        test "all faults are told at once" (fun () ->
+            let bad = {
+                small with
+                    Method = "simclear"
+                    Width = Some 0
+                    Images = Some -1
+                    Epochs = Some 0
+                    Batch = Some 1
+                    Threads = Some 0
+                    LearningRate = Some nan
+                    Precision = "float8"
+                    Device = "abacus"
+            }
+            let sentences = faults bad |> List.map Error.message
+
+            for part in
+                [
+                    "'simclear'"
+                    "--width"
+                    "--images"
+                    "--epochs"
+                    "--batch"
+                    "--threads"
+                    "--learning-rate"
+                    "'float8'"
+                    "--device"
+                ] do
+                Expect.exists sentences (fun s -> s.Contains part) part
+
+            Expect.hasLength sentences 9 "one each")
+
+        testTheory
+            "each fault alone"
+            [
+                "method", { small with Method = "acl_ds" }, "'acl-ds'"
+                "network", { small with Network = Some "resnet" }, "'resnet18'"
+                "threat", { small with Method = "acl-ds"; Threat = Some "l0:3" }, "--threat"
+                "optimiser", { small with Optimizer = Some "sdg" }, "'sgd'"
+                "a rate without an optimiser", { small with LearningRate = Some 0.1 }, "--optimizer"
+                "a rate of nought",
+                { small with Optimizer = Some "sgd"; LearningRate = Some 0.0 },
+                "--learning-rate"
+                "an infinite rate",
+                { small with Optimizer = Some "sgd"; LearningRate = Some infinity },
+                "--learning-rate"
+                "precision", { small with Precision = "bfloat61" }, "'bfloat16'"
+                "device", { small with Device = "cup" }, "--device"
+                "a device that libtorch knows and we do not", { small with Device = "mkldnn" }, "--device"
+                "images", { small with Images = Some 1 }, "--images"
+            ]
+            (fun (name, c, part) ->
+                let errors = faults c
+                Expect.hasLength errors 1 name
+                says [ part ] errors.Head name)
+
+        test "no device that is not there" (fun () ->
+            if not (torch.cuda.is_available ()) then
+                says [ "--device"; "'cuda:1'" ] (wantError (Configuration.device "cuda:1") "cuda") "sentence")
+
+        test "data that is not there is a fault of its own" (fun () ->
+            let error =
+                match
+                    Configuration.training { small with Dataset = "cifar10"; Data = Some "/no/such/folder" }
+                with
+                | Error [ e ] -> e
+                | other -> failtestf "one error was expected: %A" (other |> Result.map ignore)
+            says [ "/no/such/folder" ] error "sentence")
+
+        test "choices reach the run" (fun () ->
+            looking { small with Method = "acl-ds"; Threat = Some "l2:0.5"; Seed = 9UL } (fun t ->
+                Expect.equal
+                    (t.Dataset.Count, t.Batch, t.Epochs, t.Machine.Seed)
+                    (40L, 16, 2, 9UL)
+                    "numbers"
+                Expect.equal
+                    (List.exactlyOne t.Method.Step.Adversaries).Threat
+                    (Threat.create L2 0.5)
+                    "threat"
+                Expect.equal t.Machine.Network.FeatureWidth 8L "width"
+                Expect.equal t.Machine.Precision Precision.Float32 "precision"))
+
+        test "what is not chosen is as the method's recipe says" (fun () ->
+            looking
+                { small with Epochs = None; Batch = None; Images = None; Network = None; Width = Some 1 }
+                (fun t ->
+                    let recipe = SimClr.method.Recipe
+                    Expect.equal (t.Batch, t.Epochs) (recipe.Batch, recipe.Epochs) "batch and epochs"
+                    Expect.equal t.Dataset.Count 6000L "all images"
+                    Expect.stringContains t.Machine.Network.Text "ResNet-18" "network"
+                    Expect.equal t.Method.Recipe.Optimizer.Text recipe.Optimizer.Text "update rule"))
+
+        test "the images are drawn by the seed" (fun () ->
+            let labels seed =
+                looking { small with Seed = seed } (fun t -> wholes t.Dataset.Labels, bits t.Dataset.Images)
+            Expect.equal (labels 1UL) (labels 1UL) "the same again"
+            Expect.notEqual (labels 1UL) (labels 2UL) "another seed")
+
+        test "optimisers by name, with warm-up over a tenth of the run" (fun () ->
+            for name, part in
+                [
+                    "sgd", "SGD, rate 2 epochs of warm-up, then cosine 0.1 to 0"
+                    "lars", "LARS, rate 2 epochs of warm-up, then cosine 5 to 0"
+                    "adam", "rate 2 epochs of warm-up, then cosine 0.001 to 0"
+                ] do
+                let m =
+                    Expect.wantOk
+                        (Configuration.methodOf { small with Optimizer = Some name; Epochs = Some 20 })
+                        name
+                Expect.stringContains m.Recipe.Optimizer.Text part name
+
+            let m =
+                Expect.wantOk
+                    (Configuration.methodOf {
+                        small with
+                            Optimizer = Some "sgd"
+                            LearningRate = Some 0.7
+                            Epochs = Some 500
+                    })
+                    "rate"
+            Expect.stringContains
+                m.Recipe.Optimizer.Text
+                "10 epochs of warm-up, then cosine 0.7 to 0"
+                "a rate, and at most ten epochs")
+
+        test "settled, a configuration says which precision runs" (fun () ->
+            let settled = Configuration.settle { small with Precision = "auto" }
+            Expect.contains [ "float32"; "bfloat16" ] settled.Precision "precision"
+            Expect.equal { settled with Precision = "auto" } { small with Precision = "auto" } "all else"
+            Expect.equal (Configuration.settle settled) settled "once settled, it stays")
+
+        test "a manifest gives back its configuration, and so does a file that holds one alone" (fun () ->
+            inFolder (fun folder ->
+                let manifest = {
+                    Configuration = any 3
+                    Environment = Platform.current ()
+                    Started = DateTimeOffset.UnixEpoch
+                    Step = 3L
+                    Steps = 9L
+                    Loss = 1.5
+                    Seconds = 2.5
+                    Repeatable = true
+                }
+                Expect.isOk (Manifest.save folder manifest) "saved"
+                let path = Path.Combine(folder, "run.json")
+                Expect.equal (Manifest.configuration path) (Ok manifest.Configuration) "of the manifest"
+                let found = JsonSerializer.Deserialize<JsonElement>(File.ReadAllText path)
+                Expect.equal
+                    (found.GetProperty("step").GetInt32(),
+                     found.GetProperty("steps").GetInt32(),
+                     found.GetProperty("loss").GetDouble())
+                    (3, 9, 1.5)
+                    "numbers"
+                let environment = found.GetProperty "environment"
+                Expect.isGreaterThan (environment.GetProperty("threads").GetInt32()) 0 "threads"
+                for field in [ "program"; "dotNet"; "system"; "processor"; "torchSource"; "libTorch" ] do
+                    Expect.isNotWhitespace (environment.GetProperty(field: string).GetString()) field
+                let alone = Path.Combine(folder, "alone.json")
+                File.WriteAllText(alone, Configuration.toJson manifest.Configuration)
+                Expect.equal (Manifest.configuration alone) (Ok manifest.Configuration) "alone"
+                Expect.equal
+                    (Directory.GetFiles folder |> Array.map Path.GetFileName |> Array.sort)
+                    [| "alone.json"; "run.json" |]
+                    "no temporary file stays"))
+
+        test "a manifest that is missing, damaged or cannot be written is told" (fun () ->
+            inFolder (fun folder ->
+                let path = Path.Combine(folder, "run.json")
+                Expect.equal
+                    (Error.exitCode (wantError (Manifest.configuration path) "missing"))
+                    4
+                    "missing"
+
+                for text in
+                    [
+                        ""
+                        "{"
+                        "[]"
+                        "7"
+                        "{\"configuration\": 3}"
+                        "{\"configuration\": {\"methods\": \"x\"}}"
+                    ] do
+                    File.WriteAllText(path, text)
+                    let error = wantError (Manifest.configuration path) text
+                    says [ path ] error text
+                    Expect.equal (Error.exitCode error) 5 text
+
+                Expect.equal
+                    (Error.exitCode (wantError (Manifest.configuration folder) "a folder"))
+                    5
+                    "a folder"
+                let manifest = {
+                    Configuration = small
+                    Environment = Platform.current ()
+                    Started = DateTimeOffset.UnixEpoch
+                    Step = 0L
+                    Steps = 0L
+                    Loss = 0.0
+                    Seconds = 0.0
+                    Repeatable = true
+                }
+                let error = wantError (Manifest.save (Path.Combine(folder, "none")) manifest) "no folder"
+                Expect.equal (Error.exitCode error) 6 "not writable"))
+    ]
