@@ -24,25 +24,27 @@ type Folder() =
 
 type Outcome = { Code: int; Output: string; Complaint: string }
 
+let private here = DirectoryInfo AppContext.BaseDirectory
+
+/// The repository.
+let root =
+    lazy
+        (let isRoot (folder: DirectoryInfo) = File.Exists(Path.Combine(folder.FullName, "build.fsx"))
+         (here |> Seq.unfold (fun at -> Some(at, at.Parent)) |> Seq.find isRoot).FullName)
+
 // src/Cli/bin has the same Release/net10.0 below it as this program's own bin.
 let private program =
-    lazy
-        (let here = DirectoryInfo AppContext.BaseDirectory
-         let isRoot (folder: DirectoryInfo) = File.Exists(Path.Combine(folder.FullName, "build.fsx"))
-         let root = here |> Seq.unfold (fun at -> Some(at, at.Parent)) |> Seq.find isRoot
-         Path.Combine(root.FullName, "src/Cli/bin", here.Parent.Name, here.Name, "advcontrast.dll"))
+    lazy Path.Combine(root.Value, "src/Cli/bin", here.Parent.Name, here.Name, "advcontrast.dll")
 
 let words (text: string) = text.Split(' ', StringSplitOptions.RemoveEmptyEntries) |> List.ofArray
 
-/// Starts the program in a folder, in the environment of this process and what is given.
-let start (environment: (string * string) list) (folder: Folder) (arguments: string) =
+/// Starts `dotnet` in a folder, in the environment of this process and what is given.
+let startDotnet (environment: (string * string) list) (folder: Folder) (arguments: string list) =
     // A shell that runs its children in the background has them ignore Ctrl-C; a user's does not.
-    let command = [ "--default-signal=INT"; "dotnet"; "exec"; program.Value ] @ words arguments
-
     let info =
         ProcessStartInfo(
             "env",
-            command,
+            [ "--default-signal=INT"; "dotnet" ] @ arguments,
             WorkingDirectory = folder.Path,
             RedirectStandardOutput = true,
             RedirectStandardError = true
@@ -52,6 +54,10 @@ let start (environment: (string * string) list) (folder: Folder) (arguments: str
         info.Environment[name] <- value
 
     Process.Start info
+
+/// Starts the program.
+let start environment folder arguments =
+    startDotnet environment folder ([ "exec"; program.Value ] @ words arguments)
 
 /// Waits for its end. Whatever it was, a user never sees a stack trace.
 let finish (child: Process) =
