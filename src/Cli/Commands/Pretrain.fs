@@ -77,6 +77,11 @@ module Pretrain =
                 train (fun event ->
                     last <- Some event
                     watch event))
+            |> Result.teeError (fun errors ->
+                if errors = [ Error.Interrupted ] then
+                    Terminal.line (
+                        sprintf "The run so far is kept; go on: advcontrast pretrain --resume %s" folder
+                    ))
 
         use encoder = encoder
         let name, seconds = encoder.Configuration.Method, seconds ()
