@@ -31,8 +31,12 @@ module Robustness =
             )
 
         let pgd (steps: string) (step: string) =
-            match System.Int32.TryParse steps, System.Double.TryParse(step, CultureInfo.InvariantCulture) with
-            | (true, steps), (true, step) when steps >= 1 && step > 0.0 -> Ok(Attack.pgd step steps)
+            // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
+            let step = System.Double.TryParse(step, NumberStyles.Float, CultureInfo.InvariantCulture)
+
+            match System.Int32.TryParse steps, step with
+            | (true, steps), (true, step) when steps >= 1 && step > 0.0 && System.Double.IsFinite step ->
+                Ok(Attack.pgd step steps)
             | _ -> bad
 
         match name.ToLowerInvariant().Split('-', ':') with

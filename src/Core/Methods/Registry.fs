@@ -5,7 +5,13 @@ namespace AdvContrast.Core
 module Registry =
 
     /// All of them, in the order of their papers.
-    let methods = [ SimClr.method; Acl.dualStream ]
+    let methods = [
+        SimClr.method
+        Acl.standard
+        Acl.adversarialToAdversarial
+        Acl.adversarialToStandard
+        Acl.dualStream
+    ]
 
     /// A method by name, whatever its case.
     let find (name: string) =

@@ -21,10 +21,10 @@ module SimClr =
     let twoViews (view: View) =
         [ "v1"; "v2" ] |> List.map (fun name -> { Name = name; Source = "image"; Make = fun _ -> view })
 
-    /// NT-Xent between two views of one pass.
-    let contrast temperature pass view1 view2 : Loss =
+    /// NT-Xent between a view in one pass and a view in another, or in the same.
+    let contrast temperature pass1 view1 pass2 view2 : Loss =
         fun scene ->
-            InfoNce.ntXent temperature (Scene.embedding pass view1 scene) (Scene.embedding pass view2 scene)
+            InfoNce.ntXent temperature (Scene.embedding pass1 view1 scene) (Scene.embedding pass2 view2 scene)
 
     /// As published for CIFAR-10 (appendix B.9), with NT-Xent at T = 0.5.
     let method = {
@@ -41,7 +41,7 @@ module SimClr =
             Adversaries = []
             Passes = [ Pass.train "clean" [ "v1"; "v2" ] clean ]
             Formula = "NTX(F(x1), F(x2)), T = 0.5"
-            Loss = contrast 0.5 "clean" "v1" "v2"
+            Loss = contrast 0.5 "clean" "v1" "clean" "v2"
             Measures = fun _ -> []
         }
         Averages = []

@@ -82,7 +82,13 @@ module Training =
             Labels = Map [ "class", training.Dataset.LabelsOf training.Machine.Device ids ]
         }
 
-    // One step: the next state in place of the old one, or only the loss where it is not finite.
+    // A step may spoil the weights while its own loss is still finite; such a state must reach no checkpoint.
+    let private isFinite (parameters: Parameters) =
+        Scope.value (fun () ->
+            let largest = parameters |> Map.values |> Seq.map _.abs().max()
+            torch.stack(largest).isfinite().all().item<bool>())
+
+    // One step: the next state in place of the old one, or only the loss where that or the weights are not finite.
     let private step training state =
         use _ = torch.NewDisposeScope()
         let recipe = training.Method.Recipe
@@ -94,17 +100,20 @@ module Training =
                 state
                 (nextBatch training state.Progress)
 
-        if Double.IsFinite outcome.Loss then
-            let next = Engine.update recipe.Optimizer training.Method state outcome
+        let next = Engine.update recipe.Optimizer training.Method state outcome
+
+        if not (Double.IsFinite outcome.Loss) then
+            Error outcome.Loss
+        elif not (isFinite (fst next.Online)) then
+            Error nan
+        else
             Scope.adopt (State.tensors next)
             State.tensors state |> Scope.release (State.tensors next)
-            Some next, outcome
-        else
-            None, outcome
+            Ok(next, outcome)
 
     /// The run as a lazy sequence, one item a step, from a state that the sequence takes over; disposing its
-    /// enumerator frees everything. It ends when the epochs are done, or with Error.Diverged at a loss that is
-    /// not finite.
+    /// enumerator frees everything. It ends when the epochs are done, or with Error.Diverged at a loss, or
+    /// weights, that are not finite.
     let events training (from: unit -> State) : seq<Result<Event, Error>> = seq {
         let state = ref (from ())
         let mutable going = true
@@ -112,7 +121,7 @@ module Training =
         try
             while going && not state.Value.Progress.IsFinished do
                 match step training state.Value with
-                | Some next, outcome ->
+                | Ok(next, outcome) ->
                     state.Value <- next
 
                     Ok {
@@ -121,9 +130,9 @@ module Training =
                         Measures = outcome.Measures
                         Snapshot = fun () -> State.copy state.Value
                     }
-                | None, outcome ->
+                | Error loss ->
                     going <- false
-                    Error(Error.Diverged(state.Value.Progress.Step + 1L, outcome.Loss))
+                    Error(Error.Diverged(state.Value.Progress.Step + 1L, loss))
         finally
             State.dispose state.Value
     }
