@@ -31,6 +31,10 @@ let main args =
         Files.tests
         Checkpoints.tests
         Configurations.tests
+        Runs.tests
+        Probes.tests
+        Verbs.tests
+        References.tests
     ]
 
     runTestsWithCLIArgs [] args (testList "Core" [ yield! lists; TestFiles.check helpers lists ])
