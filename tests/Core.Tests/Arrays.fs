@@ -84,7 +84,7 @@ let variance values =
     let m = mean values
     values |> Array.averageBy (fun v -> (v - m) ** 2.0)
 
-/// Largest distance between the distribution of numbers and the uniform one on [0, 1] (Kolmogorov and Smirnov).
+/// Kolmogorov and Smirnov's distance between the distribution of numbers and the uniform one on [0, 1].
 let distanceFromUniform (values: float[]) =
     let n = float values.Length
 

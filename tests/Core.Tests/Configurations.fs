@@ -14,7 +14,7 @@ open Laws
 
 let private maybe (source: Source) value = if source.Whole(0, 1) = 0 then None else Some(value ())
 
-let private any (seed: int) : Configuration =
+let any (seed: int) : Configuration =
     let source = Source seed
     let count () = source.Whole(1, 1000)
 
@@ -38,7 +38,7 @@ let private any (seed: int) : Configuration =
 
 let private ofJson text = Configuration.ofJson "run.json" text
 
-let private small = {
+let small = {
     Configuration.defaults with
         Images = Some 40
         Network = Some "small"
@@ -226,77 +226,4 @@ let tests =
             Expect.contains [ "float32"; "bfloat16" ] settled.Precision "precision"
             Expect.equal { settled with Precision = "auto" } { small with Precision = "auto" } "all else"
             Expect.equal (Configuration.settle settled) settled "once settled, it stays")
-
-        test "a manifest gives back its configuration, and so does a file that holds one alone" (fun () ->
-            inFolder (fun folder ->
-                let manifest = {
-                    Configuration = any 3
-                    Environment = Platform.current ()
-                    Started = DateTimeOffset.UnixEpoch
-                    Step = 3L
-                    Steps = 9L
-                    Loss = 1.5
-                    Seconds = 2.5
-                    Repeatable = true
-                }
-                Expect.isOk (Manifest.save folder manifest) "saved"
-                let path = Path.Combine(folder, "run.json")
-                Expect.equal (Manifest.configuration path) (Ok manifest.Configuration) "of the manifest"
-                let found = JsonSerializer.Deserialize<JsonElement>(File.ReadAllText path)
-                Expect.equal
-                    (found.GetProperty("step").GetInt32(),
-                     found.GetProperty("steps").GetInt32(),
-                     found.GetProperty("loss").GetDouble())
-                    (3, 9, 1.5)
-                    "numbers"
-                let environment = found.GetProperty "environment"
-                Expect.isGreaterThan (environment.GetProperty("threads").GetInt32()) 0 "threads"
-                for field in [ "program"; "dotNet"; "system"; "processor"; "torchSource"; "libTorch" ] do
-                    Expect.isNotWhitespace (environment.GetProperty(field: string).GetString()) field
-                let alone = Path.Combine(folder, "alone.json")
-                File.WriteAllText(alone, Configuration.toJson manifest.Configuration)
-                Expect.equal (Manifest.configuration alone) (Ok manifest.Configuration) "alone"
-                Expect.equal
-                    (Directory.GetFiles folder |> Array.map Path.GetFileName |> Array.sort)
-                    [| "alone.json"; "run.json" |]
-                    "no temporary file stays"))
-
-        test "a manifest that is missing, damaged or cannot be written is told" (fun () ->
-            inFolder (fun folder ->
-                let path = Path.Combine(folder, "run.json")
-                Expect.equal
-                    (Error.exitCode (wantError (Manifest.configuration path) "missing"))
-                    4
-                    "missing"
-
-                for text in
-                    [
-                        ""
-                        "{"
-                        "[]"
-                        "7"
-                        "{\"configuration\": 3}"
-                        "{\"configuration\": {\"methods\": \"x\"}}"
-                    ] do
-                    File.WriteAllText(path, text)
-                    let error = wantError (Manifest.configuration path) text
-                    says [ path ] error text
-                    Expect.equal (Error.exitCode error) 5 text
-
-                Expect.equal
-                    (Error.exitCode (wantError (Manifest.configuration folder) "a folder"))
-                    5
-                    "a folder"
-                let manifest = {
-                    Configuration = small
-                    Environment = Platform.current ()
-                    Started = DateTimeOffset.UnixEpoch
-                    Step = 0L
-                    Steps = 0L
-                    Loss = 0.0
-                    Seconds = 0.0
-                    Repeatable = true
-                }
-                let error = wantError (Manifest.save (Path.Combine(folder, "none")) manifest) "no folder"
-                Expect.equal (Error.exitCode error) 6 "not writable"))
     ]

@@ -110,3 +110,50 @@ let batchOf (dataset: Dataset) (ids: int64[]) : Batch = {
     Images = Map [ "image", dataset.Batch (torch.device "cpu") ids ]
     Labels = Map [ "class", dataset.LabelsOf (torch.device "cpu") ids ]
 }
+
+let cpu = torch.device "cpu"
+
+let encoderOf network weights branch : Encoder = {
+    Configuration = Configuration.defaults
+    Input = grey
+    Network = network
+    Branch = branch
+    Weights = weights
+    Device = cpu
+}
+
+// The pixels are the features.
+let pixels count = encoderOf (glass count) (init 1UL (glass count)) clean
+
+// n images of 2 by 3 in three classes: noise, and where parted a bright pixel that tells the class.
+let made seed n parted =
+    let source = Source seed
+    let labels = Array.init n (fun i -> i % 3)
+
+    let images =
+        labels
+        |> Array.collect (fun label ->
+            Array.init 6 (fun p -> byte (if parted && p = label then 230 else source.Whole(0, 120))))
+
+    Dataset.ofBytes "made" images [| int64 n; 1L; 2L; 3L |] (Array.map byte labels) 3 [ 0.3 ] [ 0.4 ]
+
+let checkpointOf (method: Method) : Checkpoint =
+    let network = tinyNet grey method
+    let state = fresh (machine network) method
+
+    {
+        Configuration = {
+            Configuration.defaults with
+                Method = method.Name
+                Network = Some "small"
+                Width = Some 2
+        }
+        Input = grey
+        State = { state with Online = shaken (Source 4) state.Online }
+    }
+
+let asSingle (e: Encoder) =
+    let single = Map.map (fun _ x -> single x)
+    { e with Weights = single (fst e.Weights), single (snd e.Weights) }
+
+// An attack that breaks the images whose id is odd and raises a flag in batches that hold id 0.

@@ -1,4 +1,4 @@
-/// Backbones, heads, branches and the zoo.
+/// Backbones against their definitions, and the zoo.
 module Nets
 
 open Expecto
@@ -10,27 +10,27 @@ open Arrays
 open Fixtures
 open Laws
 
-let private both = [ clean; adv ]
-let private resnet stem width branches = ResNet.resNet18 stem width colour branches
-let private count (tensors: Map<string, Tensor>) = tensors |> Map.values |> Seq.sumBy (fun x -> x.numel ())
+let both = [ clean; adv ]
+let resnet stem width branches = ResNet.resNet18 stem width colour branches
+let count (tensors: Map<string, Tensor>) = tensors |> Map.values |> Seq.sumBy (fun x -> x.numel ())
 
 // --- ResNet-18 and the small net written out with libtorch's functions alone, in PyTorch's names
 
-let private conv (p: Parameters) name (stride: int64) (padding: int64) (x: Tensor) =
+let conv (p: Parameters) name (stride: int64) (padding: int64) (x: Tensor) =
     torch.nn.functional.conv2d (x, p[name + ".weight"], null, [| stride; stride |], [| padding; padding |])
 
-let private bn (p: Parameters, b: Buffers) branch name (x: Tensor) =
+let bn (p: Parameters, b: Buffers) branch name (x: Tensor) =
     let at part = name + "." + part + "@" + branch
     let shaped (values: Tensor) = values.view [| 1L; -1L; 1L; 1L |]
     let centred = x - shaped b[at "running_mean"]
     centred / shaped ((b[at "running_var"] + 1e-5).sqrt()) * shaped p[at "weight"] + shaped p[at "bias"]
 
-let private scaled (input: Input) (x: Tensor) =
+let scaled (input: Input) (x: Tensor) =
     let channels (values: float list) =
         (values |> List.toArray |> tensor [ 1; values.Length; 1; 1 ] |> single).``to`` torch.float64
     (x - channels input.Mean) / channels input.Std
 
-let private resnetSlowly stem (weights: Parameters * Buffers) branch (images: Tensor) =
+let resnetSlowly stem (weights: Parameters * Buffers) branch (images: Tensor) =
     let conv, bn = conv (fst weights), bn weights branch
 
     let block name stride (x: Tensor) =
@@ -62,7 +62,7 @@ let private resnetSlowly stem (weights: Parameters * Buffers) branch (images: Te
 
     x.mean [| 2L; 3L |]
 
-let private smallSlowly (weights: Parameters * Buffers) branch (images: Tensor) =
+let smallSlowly (weights: Parameters * Buffers) branch (images: Tensor) =
     let strides = [ 1L; 2L; 1L; 2L; 1L ]
 
     let x =
@@ -78,7 +78,7 @@ let private smallSlowly (weights: Parameters * Buffers) branch (images: Tensor) 
     x.mean [| 2L; 3L |]
 
 // The names of PyTorch's ResNet-18 without its classifier.
-let private resnetNames branch =
+let resnetNames branch =
     let norm name = [ name + ".weight@" + branch; name + ".bias@" + branch ]
 
     [
@@ -97,17 +97,16 @@ let private resnetNames branch =
                     yield! norm (name + ".downsample.1")
     ]
 
-let private names (tensors: Map<string, 'a>) = tensors |> Map.keys |> Set.ofSeq
+let names (tensors: Map<string, 'a>) = tensors |> Map.keys |> Set.ofSeq
 
-let private apply (network: Network) branch mode (weights: Parameters * Buffers) images =
+let apply (network: Network) branch mode (weights: Parameters * Buffers) images =
     network.Apply (call branch mode) (fst weights) (snd weights) images
 
-let private embedding network branch mode weights images =
-    (fst (apply network branch mode weights images)).Embedding
+let embedding network branch mode weights images = (fst (apply network branch mode weights images)).Embedding
 
 // The networks whose branches and modes are tested: with batch norms in backbone, shortcuts and head.
-let private withHead = (Head.acl both).Run(resnet CifarStem 2L both)
-let private small = (Head.mlp 5L).Run(SmallNet.create 3L colour both)
+let withHead = (Head.acl both).Run(resnet CifarStem 2L both)
+let small = (Head.mlp 5L).Run(SmallNet.create 3L colour both)
 
 let tests =
     testList "Nets" [
@@ -188,51 +187,6 @@ let tests =
                 (fun () -> embedding small clean Eval weights (torch.zeros [| 3L; 8L; 8L |]) |> ignore)
                 "rank")
 
-        testList "branches" [
-            for name, network in [ "ResNet-18 with ACL's head", withHead; "small", small ] do
-                for mode in [ Train; Eval ] do
-                    test (sprintf "%s, %A: one branch's tensors do not reach the other" name mode) (fun () ->
-                        let source = Source 4
-                        let parameters, buffers = shaken source (init 4UL network)
-                        let images = noise source [ 3; 3; 16; 16 ]
-
-                        for called, other in [ clean, adv; adv, clean ] do
-                            let suffix = "@" + Branch.name other
-                            let changed (x: Map<string, Tensor>) =
-                                x
-                                |> Map.map (fun name x -> if name.EndsWith suffix then x * 3.0 + 1.0 else x)
-                            let before = embedding network called mode (parameters, buffers) images
-                            let after =
-                                embedding network called mode (changed parameters, changed buffers) images
-                            Expect.equal (bits after) (bits before) "the called branch does not notice"
-                            let theirs =
-                                embedding network other mode (changed parameters, changed buffers) images
-                            let was = embedding network other mode (parameters, buffers) images
-                            Expect.notEqual (bits theirs) (bits was) "the other branch does")
-
-                test
-                    (sprintf
-                        "%s: a pass moves its own branch's statistics in train mode, nothing in eval mode"
-                        name)
-                    (fun () ->
-                        let source = Source 5
-                        let parameters, buffers = shaken source (init 5UL network)
-                        let images = noise source [ 3; 3; 16; 16 ]
-                        let before = hash buffers, hash parameters
-
-                        for called in both do
-                            let _, after = apply network called Eval (parameters, buffers) images
-                            Expect.isTrue (obj.ReferenceEquals(after, buffers)) "eval mode"
-                            let _, after = apply network called Train (parameters, buffers) images
-                            Expect.equal (names after) (names buffers) "names"
-
-                            for name in buffers.Keys do
-                                let moved = bits after[name] <> bits buffers[name]
-                                Expect.equal moved (Branch.ofName name = Some called) name
-
-                        Expect.equal (hash buffers, hash parameters) before "what was given is untouched")
-        ]
-
         test "in eval mode a row does not depend on its batch" (fun () ->
             let source = Source 6
             let weights = shaken source (init 6UL withHead)
@@ -242,40 +196,6 @@ let tests =
             for i in 0..4 do
                 let alone = embedding withHead adv Eval weights (images.narrow (0L, int64 i, 1L))
                 relative 1e-12 (floats alone) together[i] "row")
-
-        test "SimCLR's head is linear, ReLU, linear" (fun () ->
-            let source = Source 7
-            let parameters, buffers = shaken source (init 7UL small)
-            let images = noise source [ 3; 3; 12; 12 ]
-            let output, _ = apply small clean Eval (parameters, buffers) images
-            let layer name x =
-                torch.nn.functional.linear (x, parameters[name + ".weight"], parameters[name + ".bias"])
-            let expected = layer "head.2" ((layer "head.0" output.Features).relu())
-            relative 1e-12 (floats output.Embedding) (floats expected) "embedding"
-            Expect.equal output.Embedding.shape [| 3L; 5L |] "shape"
-            Expect.equal small.EmbeddingWidth 5L "width"
-            Expect.equal
-                parameters["head.0.weight"].shape
-                [| 12L; 12L |]
-                "the hidden layer is as wide as the features")
-
-        test "ACL's head has three layers with a batch norm each, ReLU after the first two" (fun () ->
-            let source = Source 8
-            let parameters, buffers = shaken source (init 8UL withHead)
-            let images = noise source [ 3; 3; 12; 12 ]
-            let output, _ = apply withHead adv Eval (parameters, buffers) images
-
-            let layer i (x: Tensor) =
-                let bias = parameters |> Map.tryFind (sprintf "head.fc%d.bias" i) |> Option.toObj
-                let y = torch.nn.functional.linear (x, parameters[sprintf "head.fc%d.weight" i], bias)
-                let y = y.unsqueeze(2L).unsqueeze(3L)
-                (bn (parameters, buffers) "adv" (sprintf "head.bn%d" i) y).squeeze(3L).squeeze(2L)
-
-            let expected = layer 3 ((layer 2 ((layer 1 output.Features).relu())).relu())
-            relative 1e-9 (floats output.Embedding) (floats expected) "embedding"
-            let biases = [ for i in 1..3 -> parameters.ContainsKey(sprintf "head.fc%d.bias" i) ]
-            Expect.equal biases [ true; false; false ] "a bias in the first alone"
-            Expect.equal withHead.EmbeddingWidth withHead.FeatureWidth "as wide as the features")
 
         testPropertyN
             5
@@ -299,28 +219,6 @@ let tests =
                         |> Map.values
                         |> Seq.map bits
                     Expect.equal (Seq.distinct convolutions |> Seq.length) 5 "no two layers alike"))
-
-        test "an encoder gives features in eval mode and holds on to nothing" (fun () ->
-            let source = Source 9
-            let weights = shaken source (init 9UL withHead)
-            let encode = Network.encoder adv weights withHead
-            let images = (noise source [ 3; 3; 12; 12 ]).requires_grad_ true
-            let before = torch.Tensor.TotalCount
-            let features = encode images
-            Expect.equal (torch.Tensor.TotalCount - before) 1L "one new tensor"
-            let expected = (fst (apply withHead adv Eval weights images)).Features
-            Expect.equal (bits features) (bits expected) "features, not embeddings"
-            let gradient = torch.autograd.grad (ResizeArray [ features.sum () ], ResizeArray [ images ])
-            Expect.isGreaterThan (floats gradient[0] |> norm1) 0.0 "differentiable in the images")
-
-        test "rows of an output are rows of all it holds" (fun () ->
-            let rowsOf (x: int) = tensor [ 4; x ] (Array.init (4 * x) float)
-            let output = { Features = rowsOf 2; Embedding = rowsOf 3; Heads = Map [ "logits", rowsOf 1 ] }
-            let part = Output.narrow 1L 2L output
-            Expect.equal (floats part.Features) [| 2.0; 3.0; 4.0; 5.0 |] "features"
-            Expect.equal (floats part.Embedding) [| for i in 3..8 -> float i |] "embedding"
-            Expect.equal (floats part.Heads["logits"]) [| 1.0; 2.0 |] "heads"
-            Expect.hasLength (Output.tensors output) 3 "tensors")
 
         testList "zoo" [
             test "every network is found by name, whatever its case, and has the width asked for" (fun () ->

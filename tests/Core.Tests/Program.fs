@@ -5,7 +5,17 @@ open AdvContrast.Testing
 
 [<EntryPoint>]
 let main args =
-    let helpers = [ "Arrays"; "Laws"; "Reference"; "Oracles"; "Fixtures" ]
+    let helpers = [
+        "Arrays"
+        "Laws"
+        "Reference"
+        "Oracles"
+        "Fixtures"
+        "Making"
+        "Pictures"
+        "Climbing"
+        "Breaking"
+    ]
 
     let lists = [
         Errors.tests
@@ -19,20 +29,33 @@ let main args =
         Entropies.tests
         Layers.tests
         Nets.tests
+        Branches.tests
         Ascents.tests
+        Iterates.tests
         Assaults.tests
+        Survivors.tests
         Views.tests
+        Crops.tests
+        Colours.tests
+        Blurs.tests
         Schedules.tests
         Transforms.tests
         Steps.tests
         Engines.tests
+        Adversaries.tests
+        Passes.tests
         Readers.tests
         Datasets.tests
         Files.tests
         Checkpoints.tests
         Configurations.tests
+        Manifests.tests
         Runs.tests
+        Orders.tests
         Probes.tests
+        Encoders.tests
+        Accuracies.tests
+        Evaluations.tests
         Verbs.tests
         References.tests
     ]

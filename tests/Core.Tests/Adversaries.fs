@@ -1,0 +1,131 @@
+/// Adversaries of a training step.
+module Adversaries
+
+open Expecto
+open FsCheck
+open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Testing.Property
+open Arrays
+open Fixtures
+open Laws
+open Making
+
+let tests =
+    testList "Adversaries" [
+        test "ACL-DS's adversary raises what it is to raise, and moves no statistics doing so" (fun () ->
+            // The adversarial contrast in eval mode, of the views as they were and as they became.
+            let contrast pass a b : Loss = SimClr.contrast 0.5 pass a pass b
+
+            let method =
+                {
+                    Acl.dualStream with
+                        Step = {
+                            Acl.dualStream.Step with
+                                Passes = [
+                                    Pass.eval "before" [ "v1"; "v2" ] adv
+                                    Pass.eval "after" [ "a1"; "a2" ] adv
+                                    Pass.train "clean" [ "v1"; "v2" ] clean
+                                ]
+                                Loss = contrast "clean" "v1" "v2"
+                        }
+                }
+                |> measuring (fun scene -> [
+                    "before", number (contrast "before" "v1" "v2" scene)
+                    "after", number (contrast "after" "a1" "a2" scene)
+                ])
+
+            let machine = machine (tinyNet grey method)
+
+            for seed in 1UL .. 5UL do
+                let machine = { machine with Seed = seed }
+                let state = fresh machine method
+                let outcome = Engine.run machine method everything state (firstSix ())
+                Expect.isGreaterThan (snd outcome.Measures[1]) (snd outcome.Measures[0]) "raised"
+                Expect.equal
+                    (moved (snd state.Online) outcome.Buffers)
+                    [ Some clean ]
+                    "only the clean pass moved statistics")
+
+        testPropertyN
+            20
+            "adversarial views stay in ball and box about the views they start from"
+            (fun (seed: uint64) ->
+                balanced (fun () ->
+                    let mutable views = Map.empty
+                    let passes = [ Pass.train "p" [ "v1"; "v2"; "a1"; "a2" ] clean ]
+
+                    let method =
+                        own
+                            [ "v1", Crop.randomResized 0.3; "v2", Crop.randomResized 0.3 ]
+                            passes
+                            (square "p" "v1")
+                        |> withAdversary
+                            [ "a1", "v1"; "a2", "v2" ]
+                            [ Pass.eval "a" [ "a1"; "a2" ] adv ]
+                            (SimClr.contrast 0.5 "a" "a1" "a" "a2")
+                        |> measuring (fun scene ->
+                            views <-
+                                Map [
+                                    for v in [ "v1"; "v2"; "a1"; "a2" ] ->
+                                        v, floats (scene.Output "p" v).Features
+                                ]
+                            [])
+
+                    let machine = { machine (glass 256) with Seed = seed }
+                    Engine.run machine method everything (fresh machine method) (firstSix ()) |> ignore
+
+                    for made, from in [ "a1", "v1"; "a2", "v2" ] do
+                        within 0.0 1.0 views[made] "box"
+                        let d = minus views[made] views[from]
+                        atMost (0.1 + 1e-6) (Array.map abs d) "ball"
+                        Expect.isGreaterThan (normInf d) 0.05 "moved"
+
+                    Expect.isGreaterThan (normInf (minus views["a1"] views["v2"])) 0.11 "each about its own"))
+
+        test "passes over views that the attack does not move run once, the others at every step" (fun () ->
+            let calls = ResizeArray<string>()
+            let network = glass 256
+            let counting = {
+                network with
+                    Apply =
+                        fun call parameters buffers images ->
+                            calls.Add(sprintf "%s %d" (Branch.name call.Branch) images.shape[0])
+                            network.Apply call parameters buffers images
+            }
+            let method =
+                own plainViews [ Pass.train "p" [ "a1"; "v1" ] clean ] (square "p" "a1")
+                |> withAdversary
+                    [ "a1", "v1" ]
+                    [ Pass.eval "fixed" [ "v1"; "v2" ] clean; Pass.eval "moving" [ "a1" ] adv ]
+                    (fun scene ->
+                        (embedding "fixed" "v2" scene - embedding "moving" "a1" scene).square().mean())
+            let machine = machine counting
+            Engine.run machine method everything (fresh machine method) (firstSix ()) |> ignore
+            Expect.equal
+                (List.ofSeq calls)
+                [ "clean 12"; "adv 6"; "adv 6"; "adv 6"; "adv 6"; "clean 12" ]
+                "calls")
+
+        test
+            "an attack in train mode moves statistics where its pass keeps them, and not otherwise"
+            (fun () ->
+                let attacked keep =
+                    let pass = { Pass.train "a" [ "a1" ] adv with Learn = false; Keep = keep }
+                    own plainViews [ { Pass.train "p" [ "v1" ] clean with Keep = false } ] (square "p" "v1")
+                    |> withAdversary [ "a1", "v1" ] [ pass ] (square "a" "a1")
+                    |> runTiny
+                let state, outcome = attacked false
+                Expect.equal (moved (snd state.Online) outcome.Buffers) [] "not kept"
+                let state, outcome = attacked true
+                Expect.equal (moved (snd state.Online) outcome.Buffers) [ Some adv ] "kept, in its branch"
+                // Four looks: as many updates.
+                let var = floats outcome.Buffers["bn1.running_var@adv"]
+                let once = runTiny (own plainViews [ Pass.train "p" [ "v1" ] adv ] (square "p" "v1")) |> snd
+                let remaining = floats once.Buffers["bn1.running_var@adv"] |> Array.map (fun v -> v - 0.9)
+                close
+                    0.02
+                    var
+                    (remaining |> Array.map (fun r -> 0.9 ** 4.0 + r * (1.0 - 0.9 ** 4.0) / 0.1))
+                    "four updates")
+    ]

@@ -1,0 +1,84 @@
+/// Encoders: what a run deploys.
+module Encoders
+
+open System
+open System.IO
+open System.Threading
+open Expecto
+open FsCheck
+open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Testing.Property
+open Arrays
+open Fixtures
+open Laws
+
+let tests =
+    testList "Encoders" [
+        for method in [ SimClr.method; Acl.dualStream ] do
+            test
+                (method.Name + ": an encoder is the deployed branch in eval mode, alone or in a batch")
+                (fun () ->
+                    let checkpoint = checkpointOf method
+                    use encoder = Expect.wantOk (Encoder.ofCheckpoint checkpoint) "encoder"
+                    Expect.equal encoder.Branch (snd method.Deploy) "branch"
+                    let x = noise (Source 1) [ 5; 1; 12; 12 ]
+                    let together = rows (Encoder.features encoder x)
+
+                    for i, expected in Array.indexed together do
+                        close
+                            1e-9
+                            (floats (Encoder.features encoder (x.narrow (0L, int64 i, 1L))))
+                            expected
+                            "one image"
+
+                    let network = tinyNet grey method
+                    let call = call (snd method.Deploy) Eval
+                    let output, _ =
+                        network.Apply call (fst checkpoint.State.Online) (snd checkpoint.State.Online) x
+                    close 1e-12 (Array.concat together) (floats output.Features) "the network's features"
+                    Expect.equal encoder.Network.FeatureWidth 8L "width")
+
+        test "an encoder has copies of its own" (fun () ->
+            let checkpoint = checkpointOf SimClr.method
+            use encoder = Scope.value (fun () -> Expect.wantOk (Encoder.ofCheckpoint checkpoint) "encoder")
+            let before = hash (fst encoder.Weights)
+            for x in State.tensors checkpoint.State do
+                x.fill_ (0.0.ToScalar()) |> ignore
+            Expect.equal (hash (fst encoder.Weights)) before "whatever becomes of the checkpoint")
+
+        test "an encoder is loaded from a run's folder, and freed whole" (fun () ->
+            inFolder (fun folder ->
+                let checkpoint = checkpointOf Acl.dualStream
+                Expect.isOk (Checkpoint.save folder checkpoint) "saved"
+                let before = torch.Tensor.TotalCount
+                let encoder, warning = Expect.wantOk (Encoder.load folder) "loaded"
+                Expect.isNone warning "warning"
+                Expect.equal (hash (fst encoder.Weights)) (hash (fst checkpoint.State.Online)) "weights"
+                (encoder :> IDisposable).Dispose()
+                Expect.equal torch.Tensor.TotalCount before "nothing left"))
+
+        test "an encoder that cannot be loaded leaves nothing behind" (fun () ->
+            inFolder (fun folder ->
+                Expect.equal (Error.exitCode (wantError (Encoder.load folder) "missing")) 4 "missing"
+                let checkpoint = checkpointOf SimClr.method
+
+                for change, code, part in
+                    [
+                        (fun (c: Configuration) -> { c with Method = "simclr2" }), 3, "'simclr'"
+                        (fun c -> { c with Network = Some "smal" }), 3, "'small'"
+                        (fun c -> { c with Width = Some 0 }), 2, "--width"
+                        (fun c -> { c with Device = "abacus" }), 2, "--device"
+                    ] do
+                    Expect.isOk
+                        (Checkpoint.save folder {
+                            checkpoint with
+                                Configuration = change checkpoint.Configuration
+                        })
+                        "saved"
+                    let before = torch.Tensor.TotalCount
+                    let error = wantError (Encoder.load folder) part
+                    Expect.equal (Error.exitCode error) code part
+                    says [ part ] error part
+                    Expect.equal torch.Tensor.TotalCount before "nothing left"))
+    ]

@@ -1,0 +1,129 @@
+/// Evaluations as a user asks for them.
+module Evaluations
+
+open System
+open System.IO
+open System.Threading
+open Expecto
+open FsCheck
+open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Testing.Property
+open Arrays
+open Fixtures
+open Laws
+
+let private evaluation: Evaluation = {
+    Evaluation.defaults with
+        Attacks = [ "fgsm"; "pgd-2:0.5" ]
+        Images = Some 40
+        Threat = Some "linf:0.05"
+}
+
+let tests =
+    testList "Evaluations" [
+        test "fits, measures and tells how far it is" (fun () ->
+            use encoder = Expect.wantOk (Encoder.ofCheckpoint (checkpointOf SimClr.method)) "encoder"
+            let encoder = asSingle encoder
+            let told = ResizeArray<string * float>()
+            let before = torch.Tensor.TotalCount
+            let measured =
+                Expect.wantOk
+                    (Evaluation.run
+                        (fun what share -> told.Add(what, share))
+                        CancellationToken.None
+                        encoder
+                        evaluation)
+                    "measured"
+            Expect.equal torch.Tensor.TotalCount before "nothing left"
+            Expect.equal
+                (measured.Dataset, measured.Images, measured.Probe, measured.Seed)
+                ("sample", 40, "quick", 1UL)
+                "what was measured"
+            Expect.equal measured.Threat (Threat.create Linf 0.05) "threat"
+            Expect.equal (measured.Accuracies |> List.map _.Name) [ "clean"; "fgsm"; "pgd-2:0.5" ] "names"
+            Expect.all measured.Accuracies (fun a -> a.Total = 40) "images"
+            let clean = measured.Accuracies.Head
+            Expect.isGreaterThan clean.Correct 8 "better than chance"
+            Expect.all
+                measured.Accuracies.Tail
+                (fun a -> a.Correct <= clean.Correct)
+                "an attack breaks, it does not mend"
+            Expect.equal
+                (told |> Seq.map fst |> Seq.distinct |> List.ofSeq)
+                [ "linear layer"; "fgsm"; "pgd-2:0.5" ]
+                "what was told"
+            within 0.0 1.0 (told |> Seq.map snd |> Array.ofSeq) "shares")
+
+        test "all faults are told at once" (fun () ->
+            use encoder = pixels 784
+            let bad = {
+                evaluation with
+                    Attacks = [ "fgms"; "pgd-0" ]
+                    Threat = Some "l7:1"
+                    Probe = "quik"
+                    Images = Some 0
+                    Threads = Some 0
+            }
+            let sentences =
+                Expect.wantError (Evaluation.run (fun _ _ -> ()) CancellationToken.None encoder bad) "faults"
+                |> List.map Error.message
+
+            for part in [ "'fgms'"; "'pgd-0'"; "'l7'"; "'quik'"; "--images"; "--threads" ] do
+                Expect.exists sentences (fun s -> s.Contains part) part
+
+            Expect.hasLength sentences 6 "one each")
+
+        test "a data set that the encoder cannot see is refused" (fun () ->
+            inFolder (fun folder ->
+                let inner = Directory.CreateDirectory(Path.Combine(folder, "cifar-10-batches-bin")).FullName
+                for i in 1..5 do
+                    File.WriteAllBytes(
+                        Path.Combine(inner, sprintf "data_batch_%d.bin" i),
+                        Array.zeroCreate 3073
+                    )
+                use encoder = pixels 784
+                let colourful = { evaluation with Dataset = Some "cifar10"; Data = Some folder }
+
+                match Evaluation.run (fun _ _ -> ()) CancellationToken.None encoder colourful with
+                | Error [ error ] ->
+                    says [ "--dataset"; "1 channel"; "'cifar10' has 3" ] error "sentence"
+                    Expect.equal (Error.exitCode error) 2 "a bad option"
+                | other -> failtestf "one error was expected: %A" other))
+
+        test "a stop ends it, and leaves nothing behind" (fun () ->
+            use encoder = pixels 784
+            use stop = new CancellationTokenSource()
+
+            for at in [ "linear layer"; "fgsm" ] do
+                use stop = new CancellationTokenSource()
+                let before = torch.Tensor.TotalCount
+                let report what _ = if what = at then stop.Cancel()
+
+                match Evaluation.run report stop.Token encoder evaluation with
+                | Error [ Error.Interrupted ] -> ()
+                | other -> failtestf "an interruption was expected: %A" other
+
+                Expect.equal torch.Tensor.TotalCount before at
+
+            stop.Cancel()
+            Expect.equal
+                (Evaluation.run (fun _ _ -> ()) stop.Token encoder evaluation)
+                (Error [ Error.Interrupted ])
+                "before it begins")
+
+        test "where no threat is given it is the one of the training, else 8/255" (fun () ->
+            use encoder = pixels 784
+            let threatOf trained =
+                let encoder = {
+                    encoder with
+                        Configuration = { encoder.Configuration with Threat = trained }
+                }
+                let quick = { evaluation with Threat = None; Attacks = []; Images = Some 2 }
+                (Expect.wantOk
+                    (Evaluation.run (fun _ _ -> ()) CancellationToken.None encoder quick)
+                    "measured")
+                    .Threat
+            Expect.equal (threatOf (Some "l2:0.5")) (Threat.create L2 0.5) "of the training"
+            Expect.equal (threatOf None) (Threat.create Linf (8.0 / 255.0)) "usual")
+    ]
