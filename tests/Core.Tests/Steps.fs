@@ -105,15 +105,14 @@ let tests =
                 "branch",
                 "avd"
                 "view an adversary starts from",
-                (fun () ->
-                    faults acl (withAdversaries (fun a -> { a with Makes = [ "a1", "w1"; "a2", "v2" ] }) acl)),
+                (fun () -> acl |> withAdversaries (fun a -> { a with Makes = [ "a1", "w1" ] }) |> faults acl),
                 "view",
                 "w1"
                 "view an adversary looks at",
                 (fun () ->
                     faults
                         acl
-                        (withAdversaries (fun a -> { a with Passes = [ Pass.eval "adv" [ "b1" ] adv ] }) acl)),
+                        (withAdversaries (fun a -> { a with Passes = [ Pass.eval "b" [ "b1" ] adv ] }) acl)),
                 "view",
                 "b1"
                 "branch an adversary looks through",
