@@ -19,6 +19,7 @@ let main args =
 
     let lists = [
         Errors.tests
+        Shapes.tests
         Draws.tests
         Scopes.tests
         Clocks.tests
@@ -26,6 +27,7 @@ let main args =
         Threats.tests
         Balls.tests
         Contrasts.tests
+        Twins.tests
         Entropies.tests
         Layers.tests
         Nets.tests
@@ -60,4 +62,7 @@ let main args =
         References.tests
     ]
 
-    runTestsWithCLIArgs [] args (testList "Core" [ yield! lists; TestFiles.check helpers lists ])
+    // One after another: live tensors are counted for the whole process.
+    testList "Core" [ yield! lists; TestFiles.check helpers lists ]
+    |> testSequenced
+    |> runTestsWithCLIArgs [] args

@@ -1,0 +1,21 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// The one-directional cross-view loss that CLAE calls "Plain" (Ho and Vasconcelos 2020, section 4).
+[<RequireQualifiedAccess>]
+module NPair =
+
+    /// -mean over m of log( exp(u_m.v_m / T) / sum_k exp(u_m.v_k / T) ): every anchor against the other view of all
+    /// images, its own among them; not symmetrised.
+    ///
+    /// temperature above 0; anchors and positives: [B; d], row m of one the partner of row m of the other, raw
+    /// embeddings. Result 0-dim.
+    let loss temperature (anchors: Tensor) (positives: Tensor) =
+        Shape.same (nameof positives) positives (nameof anchors) anchors
+
+        Scope.tensor (fun () ->
+            let partners =
+                torch.arange (anchors.shape[0].ToScalar(), dtype = torch.int64, device = anchors.device)
+
+            (InfoNce.terms (Similarity.cosine temperature) false partners anchors positives).mean())
