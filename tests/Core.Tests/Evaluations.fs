@@ -20,6 +20,9 @@ let private evaluation: Evaluation = {
         Threat = Some "linf:0.05"
 }
 
+// The same on the few images in a folder.
+let private onFew folder = { evaluation with Dataset = Some "fashion-mnist"; Data = Some folder }
+
 let tests =
     testList "Evaluations" [
         test "fits, measures and tells how far it is" (fun () ->
@@ -92,38 +95,43 @@ let tests =
                 | other -> failtestf "one error was expected: %A" other))
 
         test "a stop ends it, and leaves nothing behind" (fun () ->
-            use encoder = pixels 784
-            use stop = new CancellationTokenSource()
+            inFolder (fun folder ->
+                writeFashion folder 60
+                use encoder = pixels 784
+                let evaluation = onFew folder
 
-            for at in [ "linear layer"; "fgsm" ] do
+                for at in [ "linear layer"; "fgsm" ] do
+                    use stop = new CancellationTokenSource()
+                    let before = torch.Tensor.TotalCount
+                    let report what _ = if what = at then stop.Cancel()
+
+                    match Evaluation.run report stop.Token encoder evaluation with
+                    | Error [ Error.Interrupted ] -> ()
+                    | other -> failtestf "an interruption was expected: %A" other
+
+                    Expect.equal torch.Tensor.TotalCount before at
+
                 use stop = new CancellationTokenSource()
-                let before = torch.Tensor.TotalCount
-                let report what _ = if what = at then stop.Cancel()
-
-                match Evaluation.run report stop.Token encoder evaluation with
-                | Error [ Error.Interrupted ] -> ()
-                | other -> failtestf "an interruption was expected: %A" other
-
-                Expect.equal torch.Tensor.TotalCount before at
-
-            stop.Cancel()
-            Expect.equal
-                (Evaluation.run (fun _ _ -> ()) stop.Token encoder evaluation)
-                (Error [ Error.Interrupted ])
-                "before it begins")
+                stop.Cancel()
+                Expect.equal
+                    (Evaluation.run (fun _ _ -> ()) stop.Token encoder evaluation)
+                    (Error [ Error.Interrupted ])
+                    "before it begins"))
 
         test "where no threat is given it is the one of the training, else 8/255" (fun () ->
-            use encoder = pixels 784
-            let threatOf trained =
-                let encoder = {
-                    encoder with
-                        Configuration = { encoder.Configuration with Threat = trained }
-                }
-                let quick = { evaluation with Threat = None; Attacks = []; Images = Some 2 }
-                (Expect.wantOk
-                    (Evaluation.run (fun _ _ -> ()) CancellationToken.None encoder quick)
-                    "measured")
-                    .Threat
-            Expect.equal (threatOf (Some "l2:0.5")) (Threat.create L2 0.5) "of the training"
-            Expect.equal (threatOf None) (Threat.create Linf (8.0 / 255.0)) "usual")
+            inFolder (fun folder ->
+                writeFashion folder 60
+                use encoder = pixels 784
+
+                let threatOf trained =
+                    let encoder = {
+                        encoder with
+                            Configuration = { encoder.Configuration with Threat = trained }
+                    }
+                    let quick = { onFew folder with Threat = None; Attacks = []; Images = Some 2 }
+                    let measured = Evaluation.run (fun _ _ -> ()) CancellationToken.None encoder quick
+                    (Expect.wantOk measured "measured").Threat
+
+                Expect.equal (threatOf (Some "l2:0.5")) (Threat.create L2 0.5) "of the training"
+                Expect.equal (threatOf None) (Threat.create Linf (8.0 / 255.0)) "usual"))
     ]

@@ -156,4 +156,16 @@ let asSingle (e: Encoder) =
     let single = Map.map (fun _ x -> single x)
     { e with Weights = single (fst e.Weights), single (snd e.Weights) }
 
-// An attack that breaks the images whose id is odd and raises a flag in batches that hold id 0.
+/// An idx file of unsigned bytes.
+let idx (sizes: int list) (content: byte[]) =
+    let bigEndian (size: int) = System.BitConverter.GetBytes size |> Array.rev
+    Array.concat [ [| 0uy; 0uy; 8uy; byte sizes.Length |]; yield! List.map bigEndian sizes; content ]
+
+/// Writes the first images of the sample as if they were all of Fashion-MNIST.
+let writeFashion folder count =
+    for train, prefix in [ true, "train"; false, "t10k" ] do
+        use set = sample train count
+        let write kind (bytes: byte[]) =
+            System.IO.File.WriteAllBytes(System.IO.Path.Combine(folder, prefix + kind), bytes)
+        write "-images-idx3-ubyte" (idx [ count; 28; 28 ] (Tree.bytes set.Images))
+        write "-labels-idx1-ubyte" (idx [ count ] (wholes set.Labels |> Array.map byte))

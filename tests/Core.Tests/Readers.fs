@@ -2,7 +2,6 @@
 module Readers
 
 open System
-open System.Buffers.Binary
 open System.IO
 open System.IO.Compression
 open Expecto
@@ -13,15 +12,6 @@ open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
-
-let private bigEndian (value: int) =
-    let bytes = Array.zeroCreate<byte> 4
-    BinaryPrimitives.WriteInt32BigEndian(bytes.AsSpan(), value)
-    bytes
-
-/// An idx file of unsigned bytes.
-let private idx (sizes: int list) (content: byte[]) =
-    Array.concat [ [| 0uy; 0uy; 8uy; byte sizes.Length |]; yield! sizes |> List.map bigEndian; content ]
 
 let private gzip (bytes: byte[]) =
     use into = new MemoryStream()
