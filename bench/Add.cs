@@ -4,7 +4,8 @@ using TorchSharp;
 namespace AdvContrast.Bench;
 
 /// <summary>What one call costs: adding two tensors of four elements, and freeing the sum.</summary>
-/// <remarks>In this process: a project that BenchmarkDotNet generates would not have the bridge beside it.</remarks>
+/// <remarks>In this process: a project that BenchmarkDotNet generates would not have the bridge beside
+/// it.</remarks>
 [InProcess]
 public class Add
 {

@@ -25,7 +25,8 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Workbench =
 
-    /// Trains from a state, writing a checkpoint and the manifest to the folder after every epoch and at the end.
+    /// Trains from a state, writing a checkpoint and the manifest to the folder after every epoch and at the
+    /// end.
     let private train
         folder
         watch
@@ -109,9 +110,9 @@ module Workbench =
             return! Checkpoint.prepare folder
     }
 
-    /// Pre-trains an encoder. folder: where checkpoints and the manifest go, None to keep nothing on disk; one that
-    /// holds a run is refused. watch is called after every step. When stop is cancelled, training ends within a
-    /// step with a checkpoint and Error.Interrupted. The encoder belongs to the caller.
+    /// Pre-trains an encoder. folder: where checkpoints and the manifest go, None to keep nothing on disk;
+    /// one that holds a run is refused. watch is called after every step. When stop is cancelled, training
+    /// ends within a step with a checkpoint and Error.Interrupted. The encoder belongs to the caller.
     let pretrain folder (watch: Event -> unit) stop configuration : Result<Encoder, Error list> = result {
         let configuration = Configuration.settle configuration
         let! training = Configuration.training configuration
@@ -159,7 +160,7 @@ module Workbench =
         let victims = { Ids = ids; Images = images; Labels = labels; Targets = None }
         attack.Run (Draw.create seed "attack" ids) threat classifier victims
 
-    /// Fits a linear layer on the encoder, then measures clean accuracy and accuracy under attacks on a test set.
-    /// report: called with the name of what is being done and the share of it done.
+    /// Fits a linear layer on the encoder, then measures clean accuracy and accuracy under attacks on a test
+    /// set. report: called with the name of what is being done and the share of it done.
     let evaluate report stop (encoder: Encoder) (evaluation: Evaluation) : Result<Measured, Error list> =
         Evaluation.run report stop encoder evaluation

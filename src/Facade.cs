@@ -67,7 +67,8 @@ public static class Workbench
     /// <summary>
     /// Pre-trains an encoder as a sequence of steps. Leaving it early stops the run, with a checkpoint.
     /// </summary>
-    /// <param name="options">What to train; Out names the folder that the encoder is then loaded from.</param>
+    /// <param name="options">What to train; Out names the folder that the encoder is then loaded
+    /// from.</param>
     /// <param name="cancellation">Stops within a step.</param>
     /// <exception cref="ArgumentException">The options have no folder.</exception>
     /// <exception cref="AdvContrastException">As PretrainAsync's.</exception>

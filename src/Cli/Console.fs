@@ -7,7 +7,8 @@ open System.Threading
 open AdvContrast.Core
 open Spectre.Console
 
-/// What the commands share of the terminal: progress bars with the time left, tables, and stopping on request.
+/// What the commands share of the terminal: progress bars with the time left, tables, and stopping on
+/// request.
 [<RequireQualifiedAccess>]
 module Terminal =
 
@@ -30,8 +31,8 @@ module Terminal =
         RemainingTimeColumn()
     |]
 
-    /// Runs work that tells how far each of its tasks is: the task's name, the share done, and a text. A task has
-    /// a bar from the first word of it, so work that is refused at once shows none.
+    /// Runs work that tells how far each of its tasks is: the task's name, the share done, and a text. A task
+    /// has a bar from the first word of it, so work that is refused at once shows none.
     let withProgress (work: (string -> float -> string -> unit) -> 'a) : 'a =
         let progress = AnsiConsole.Progress().AutoClear(true).Columns columns
 

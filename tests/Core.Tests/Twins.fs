@@ -1,4 +1,5 @@
-/// The losses of two views beside NT-Xent, against loops over plain numbers, finite differences and published values.
+/// The losses of two views beside NT-Xent, against loops over plain numbers, finite differences and published
+/// values.
 module Twins
 
 open Expecto

@@ -30,8 +30,8 @@ let private given (program: Assembly) file =
     |> Seq.collect (fun property -> property.GetValue null :?> Test |> labels)
     |> List.ofSeq
 
-/// A test that each source file of this program, but for `helpers`, holds a value `tests`, and that its list is
-/// among `tests`, the lists that the program runs.
+/// A test that each source file of this program, but for `helpers`, holds a value `tests`, and that its list
+/// is among `tests`, the lists that the program runs.
 let check (helpers: string list) (tests: Test list) =
     testCase "every test file gave its tests" (fun () ->
         let program = Assembly.GetEntryAssembly()

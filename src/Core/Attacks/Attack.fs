@@ -27,7 +27,8 @@ type Harm = {
     Success: Tensor
     /// How far the stored image is from the original, in each norm: [n].
     Distance: Map<Norm, Tensor>
-    /// Points looked at before the first success, counting from 0 for the clean image; -1 for none: int64 [n].
+    /// Points looked at before the first success, counting from 0 for the clean image; -1 for none: int64
+    /// [n].
     FirstSuccess: Tensor
     /// Forward passes that each sample took part in, and those of them with a gradient: int64 [n].
     Forwards: Tensor
@@ -79,9 +80,9 @@ module Attack =
         logits.Dispose()
         success, distances
 
-    /// A gradient attack on cross-entropy as an evaluation (Carlini et al. 2019): every visited point is tested,
-    /// the clean image and the start among them; solved samples leave the batch; restarts go on with survivors
-    /// alone. What a sample meets depends on its id alone, never on its batch.
+    /// A gradient attack on cross-entropy as an evaluation (Carlini et al. 2019): every visited point is
+    /// tested, the clean image and the start among them; solved samples leave the batch; restarts go on with
+    /// survivors alone. What a sample meets depends on its id alone, never on its batch.
     let ofAscent (ascent: Ascent) : Attack =
         // No point is looked at that the threat does not allow.
         let ascent =

@@ -26,8 +26,8 @@ module GradientAttack =
                 |> Ball.project threat origin
             | Gaussian deviation -> origin + noise Draw.normal * deviation |> Ball.project threat origin)
 
-    /// The objective at x and, where asked for, its gradient there. A value without dimension counts for every
-    /// sample: they rise together.
+    /// The objective at x and, where asked for, its gradient there. A value without dimension counts for
+    /// every sample: they rise together.
     let look wantGradient (objective: Objective) (x: Tensor) : Tensor * Tensor option =
         use scope = torch.NewDisposeScope()
 
@@ -121,7 +121,8 @@ module GradientAttack =
         later
 
     /// Raises an objective over images jointly, for training: one run, no early stop, every step made.
-    /// origin: [n; c; h; w] within the box. Result: new images, the same shape and dtype, no gradient attached.
+    /// origin: [n; c; h; w] within the box. Result: new images, the same shape and dtype, no gradient
+    /// attached.
     let ascend draw threat (ascent: Ascent) (objective: Objective) (origin: Tensor) =
         Scope.tensor (fun () ->
             let origin = origin.detach ()

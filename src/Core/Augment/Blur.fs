@@ -5,8 +5,8 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Blur =
 
-    /// Gaussian blur (Chen et al. 2020, appendix A): a standard deviation uniform in [0.1, 2.0] pixels for each
-    /// sample, a window of about a tenth of the image's side (at least 3, odd), reflected at the border.
+    /// Gaussian blur (Chen et al. 2020, appendix A): a standard deviation uniform in [0.1, 2.0] pixels for
+    /// each sample, a window of about a tenth of the image's side (at least 3, odd), reflected at the border.
     let gaussian: View =
         Named.create "Gaussian blur" (fun draw x ->
             Scope.tensor (fun () ->

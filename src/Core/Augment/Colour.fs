@@ -32,7 +32,8 @@ module Colour =
     let private saturation strength draw (x: Tensor) =
         if isGrey x then x.alias () else blend (factor strength "saturation" draw x) x (toGrey x)
 
-    // Turns the hue by a part of the circle: to the hexcone's hue, saturation and value, and back (Smith 1978).
+    // Turns the hue by a part of the circle: to the hexcone's hue, saturation and value, and back (Smith
+    // 1978).
     let private turnHue (turn: Tensor) (x: Tensor) =
         let channel (c: int64) = x.narrow (1L, c, 1L)
         let r, g, b = channel 0L, channel 1L, channel 2L
@@ -60,8 +61,9 @@ module Colour =
     let private hue strength draw (x: Tensor) =
         if isGrey x then x.alias () else turnHue ((View.numbers "hue" draw x * 2.0 - 1.0) * strength) x
 
-    /// Brightness, contrast and saturation by factors uniform in 1 +- their strength, hue by a turn uniform in
-    /// +- its strength (of the full circle), one after the other in an order that is drawn anew for each step.
+    /// Brightness, contrast and saturation by factors uniform in 1 +- their strength, hue by a turn uniform
+    /// in +- its strength (of the full circle), one after the other in an order that is drawn anew for each
+    /// step.
     let jitter (brightnessBy: float) (contrastBy: float) (saturationBy: float) (hueBy: float) : View =
         let changes = [| brightness brightnessBy; contrast contrastBy; saturation saturationBy; hue hueBy |]
 

@@ -6,9 +6,10 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Crop =
 
-    /// A crop of random area and aspect ratio, resized to the image's own size, and with probability 1/2 flipped
-    /// left to right. Area: uniform in [smallest, 1] of the image; log aspect ratio uniform in +-log(4/3); a side
-    /// longer than the image is cut to it. Bilinear; pixels beyond the border repeat the border.
+    /// A crop of random area and aspect ratio, resized to the image's own size, and with probability 1/2
+    /// flipped left to right. Area: uniform in [smallest, 1] of the image; log aspect ratio uniform in
+    /// +-log(4/3); a side longer than the image is cut to it. Bilinear; pixels beyond the border repeat the
+    /// border.
     let randomResized (smallest: float) : View =
         Named.create (sprintf "crop %g to 1, flip" smallest) (fun draw x ->
             Scope.tensor (fun () ->

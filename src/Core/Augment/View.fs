@@ -2,7 +2,8 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// A random augmentation: images [n; c; h; w] in [0, 1] to the same shape and range, each sample by its own draw.
+/// A random augmentation: images [n; c; h; w] in [0, 1] to the same shape and range, each sample by its own
+/// draw.
 type View = Named<Draw -> Tensor -> Tensor>
 
 [<RequireQualifiedAccess>]

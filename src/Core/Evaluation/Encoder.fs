@@ -46,7 +46,8 @@ module Encoder =
         }
     }
 
-    /// The encoder in a run's folder or a .safetensors file, with a warning where an older checkpoint was used.
+    /// The encoder in a run's folder or a .safetensors file, with a warning where an older checkpoint was
+    /// used.
     let load path : Result<Encoder * string option, Error> = result {
         let! checkpoint, warning = Checkpoint.load path
 

@@ -87,9 +87,9 @@ module Evaluation =
                 )
     }
 
-    /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under attacks.
-    /// report: called with the name of what is being done and the share of it done. When stop is cancelled, ends
-    /// at the next look at the encoder with Error.Interrupted.
+    /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
+    /// attacks. report: called with the name of what is being done and the share of it done. When stop is
+    /// cancelled, ends at the next look at the encoder with Error.Interrupted.
     let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
         try
             result {

@@ -27,8 +27,8 @@ type LinearProbe = {
     Seed: uint64
 }
 
-/// Standard linear fine-tuning (SLF): the encoder frozen in eval mode, a new linear layer, started at zero, is
-/// trained with cross-entropy on clean images; the last epoch counts.
+/// Standard linear fine-tuning (SLF): the encoder frozen in eval mode, a new linear layer, started at zero,
+/// is trained with cross-entropy on clean images; the last epoch counts.
 [<RequireQualifiedAccess>]
 module LinearProbe =
 

@@ -19,8 +19,8 @@ type Accuracy = {
 [<RequireQualifiedAccess>]
 module Robustness =
 
-    /// Attacks by the names that the command line takes: <c>"fgsm"</c>, <c>"pgd-20"</c> with steps of a quarter
-    /// radius (the field's 2/255 at 8/255), <c>"pgd-20:0.125"</c> with steps of so many radii.
+    /// Attacks by the names that the command line takes: <c>"fgsm"</c>, <c>"pgd-20"</c> with steps of a
+    /// quarter radius (the field's 2/255 at 8/255), <c>"pgd-20:0.125"</c> with steps of so many radii.
     let attack (name: string) : Result<Attack, Error> =
         let bad =
             Error(
@@ -69,8 +69,8 @@ module Robustness =
 
         total dataset "clean" perBatch 500
 
-    /// Accuracy under an attack, in float32: an image counts as right where the attack found nothing. Every batch
-    /// calls `report` with the number of images done. What is drawn depends on seed and image alone.
+    /// Accuracy under an attack, in float32: an image counts as right where the attack found nothing. Every
+    /// batch calls `report` with the number of images done. What is drawn depends on seed and image alone.
     let under
         (name: string, attack: Attack)
         seed

@@ -52,7 +52,8 @@ module Draw =
         let named = draw.Purpose |> Seq.fold (fun hash c -> absorb hash (uint64 c)) (mix draw.Seed)
         absorb (absorb named (uint64 draw.Epoch)) (uint64 draw.Step)
 
-    // Four 32-bit words at one position of one sample's stream, handed to a continuation to stay on the stack.
+    // Four 32-bit words at one position of one sample's stream, handed to a continuation to stay on the
+    // stack.
     let inline private block (key: uint64) (id: int64) (position: int64) ([<InlineIfLambda>] take) =
         let mutable c0 = uint32 id
         let mutable c1 = uint32 (uint64 id >>> 32)
@@ -73,7 +74,8 @@ module Draw =
 
         take c0 c1 c2 c3
 
-    /// The first four 32-bit words of a sample's stream: the generator itself, for tests against published vectors.
+    /// The first four 32-bit words of a sample's stream: the generator itself, for tests against published
+    /// vectors.
     let words key id position = block key id position (fun a b c d -> [| a; b; c; d |])
 
     let private unit32 (word: uint32) = float32 (word >>> 8) * (1.0f / 16777216.0f)

@@ -8,8 +8,8 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Scope =
 
-    /// Runs the body in a scope of its own and hands the tensors named to the caller's scope; those that belong
-    /// to another scope already stay where they are.
+    /// Runs the body in a scope of its own and hands the tensors named to the caller's scope; those that
+    /// belong to another scope already stay where they are.
     let keeping (tensors: 'a -> Tensor seq) (body: unit -> 'a) =
         use scope = torch.NewDisposeScope()
         let result = body ()

@@ -32,8 +32,9 @@ module Ball =
         Scope.tensor (fun () -> length norm (x - original))
 
     // The nearest point of {|d|_1 <= radius} meet {0 <= |d_i| <= room_i} keeps signs and shrinks every
-    // magnitude by one lambda: |d_i| = clip(|v_i| - lambda, 0, room_i), lambda the smallest that fits. The sum
-    // is piecewise linear in lambda with kinks at |v_i| - room_i and |v_i|, so sorting the kinks finds it exactly.
+    // magnitude by one lambda: |d_i| = clip(|v_i| - lambda, 0, room_i), lambda the smallest that fits. The
+    // sum is piecewise linear in lambda with kinks at |v_i| - room_i and |v_i|, so sorting the kinks finds it
+    // exactly.
     let private ontoL1 radius (v: Tensor) (room: Tensor) =
         let magnitude = v.abs ()
         let kinks = torch.cat (ResizeArray [ (magnitude - room).clamp_min(0.0.ToScalar()); magnitude ], 1L)
@@ -95,9 +96,9 @@ module Ball =
                 let one = torch.zeros_like(g).scatter(1L, largest, g.sign().gather(1L, largest))
                 one.reshape gradient.shape)
 
-    /// A point drawn uniformly from the ball around each original, before any clipping to the box: Linf a cube;
-    /// L2 and L1 by the first d of d + 2 normal, d + 1 exponential coordinates of unit length (Voelker et al. 2017;
-    /// Barthe et al. 2005).
+    /// A point drawn uniformly from the ball around each original, before any clipping to the box: Linf a
+    /// cube; L2 and L1 by the first d of d + 2 normal, d + 1 exponential coordinates of unit length (Voelker
+    /// et al. 2017; Barthe et al. 2005).
     let randomStart threat draw (original: Tensor) =
         Scope.tensor (fun () ->
             let shape = List.ofArray original.shape[1..]

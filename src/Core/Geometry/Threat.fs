@@ -26,7 +26,8 @@ module Threat =
 
         { Norm = norm; Radius = radius; Box = Some(0.0, 1.0) }
 
-    /// <c>linf:0.1</c>, <c>l2:0.5</c>, <c>linf:8/255</c>: a norm's name and a radius, as a number or a fraction.
+    /// <c>linf:0.1</c>, <c>l2:0.5</c>, <c>linf:8/255</c>: a norm's name and a radius, as a number or a
+    /// fraction.
     let parse (text: string) =
         let bad problem = Result.Error(Error.BadOption("--threat", problem))
 

@@ -2,8 +2,8 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// Barlow Twins (Zbontar et al. 2021): the cross-correlation of two views' dimensions drawn to the identity. It
-/// compares dimensions and not samples, so the contrastive kernel has no part in it.
+/// Barlow Twins (Zbontar et al. 2021): the cross-correlation of two views' dimensions drawn to the identity.
+/// It compares dimensions and not samples, so the contrastive kernel has no part in it.
 [<RequireQualifiedAccess>]
 module BarlowTwins =
 
@@ -12,9 +12,11 @@ module BarlowTwins =
         let centred = x - x.mean ([| 0L |], true)
         centred / (centred.square().mean([| 0L |], true) + 1e-5).sqrt()
 
-    /// sum_i (1 - C_ii)^2 + lambda * sum over i <> j of C_ij^2, C the cross-correlation over the batch (eq. 1 and 2).
+    /// sum_i (1 - C_ii)^2 + lambda * sum over i <> j of C_ij^2, C the cross-correlation over the batch (eq. 1
+    /// and 2).
     ///
-    /// lambda: 0 or more (0.005 as published); view1, view2: [n; d], raw embeddings, n at least 2. Result 0-dim.
+    /// lambda: 0 or more (0.005 as published); view1, view2: [n; d], raw embeddings, n at least 2. Result
+    /// 0-dim.
     let loss (lambda: float) (view1: Tensor) (view2: Tensor) =
         Shape.rank "n;d" (nameof view1) view1
         Shape.same (nameof view2) view2 (nameof view1) view1

@@ -20,7 +20,7 @@ module Byol =
 [<RequireQualifiedAccess>]
 module SimSiam =
 
-    /// -cos(p, stop(z)) in both orders, half of each (Chen and He 2021, eq. 2): BYOL's loss up to scale and constant,
-    /// with the targets from the network in training. All [n; d], raw. Result 0-dim, -1 to 1.
+    /// -cos(p, stop(z)) in both orders, half of each (Chen and He 2021, eq. 2): BYOL's loss up to scale and
+    /// constant, with the targets from the network in training. All [n; d], raw. Result 0-dim, -1 to 1.
     let loss (p1: Tensor) (p2: Tensor) (z1: Tensor) (z2: Tensor) =
         Scope.tensor (fun () -> Byol.loss p1 p2 z1 z2 * 0.25 - 1.0)

@@ -2,8 +2,8 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// Losses of a classifier's logits, one value a sample. Attacks sum them, so that no sample's gradient depends
-/// on how many others stand beside it.
+/// Losses of a classifier's logits, one value a sample. Attacks sum them, so that no sample's gradient
+/// depends on how many others stand beside it.
 [<RequireQualifiedAccess>]
 module CrossEntropy =
 

@@ -15,9 +15,9 @@ module InfoNce =
     /// For every anchor i the term -s(i, positive(i)) + log sum_k exp s(i, k) over all candidates k, the
     /// positive among them (van den Oord et al. 2018, eq. 4): [n].
     ///
-    /// anchors: [n; d]; candidates: [m; d], raw embeddings, normalised here. positives: the candidate's row for
-    /// every anchor, int64 [n]. excludeSelf: anchors and candidates are the same rows, and row i leaves i out.
-    /// Log-sum-exp runs in float32 at least.
+    /// anchors: [n; d]; candidates: [m; d], raw embeddings, normalised here. positives: the candidate's row
+    /// for every anchor, int64 [n]. excludeSelf: anchors and candidates are the same rows, and row i leaves i
+    /// out. Log-sum-exp runs in float32 at least.
     let terms
         (similarity: Similarity)
         excludeSelf

@@ -2,16 +2,17 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// Invariant and spreading instance features, UEL (Ye, Zhang, Yuen and Chang, CVPR 2019). A loss of its own: besides
-/// the share of the positive in a row, the share of every negative enters, so a row term of the kernel cannot carry it.
+/// Invariant and spreading instance features, UEL (Ye, Zhang, Yuen and Chang, CVPR 2019). A loss of its own:
+/// besides the share of the positive in a row, the share of every negative enters, so a row term of the
+/// kernel cannot carry it.
 [<RequireQualifiedAccess>]
 module InstanceSpread =
 
     /// With P_ij = exp(z_i.stop(z_j) / T) and D_i = P_i,positive + m * sum over the other j of P_ij:
     /// -mean over i of [ log(P_i,positive / D_i) + m * sum over the other j of log(1 - P_ij / D_i) ].
     ///
-    /// temperature above 0; spread: m, 0 or more (1 as published); view1 and view2: [B; d], partners by row, raw
-    /// embeddings. The second factor of every similarity gets no gradient. Result 0-dim.
+    /// temperature above 0; spread: m, 0 or more (1 as published); view1 and view2: [B; d], partners by row,
+    /// raw embeddings. The second factor of every similarity gets no gradient. Result 0-dim.
     let loss temperature (spread: float) (view1: Tensor) (view2: Tensor) =
         Shape.same (nameof view1) view1 (nameof view2) view2
         Shape.nonNegative (nameof spread) spread

@@ -6,11 +6,11 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module NPair =
 
-    /// -mean over m of log( exp(u_m.v_m / T) / sum_k exp(u_m.v_k / T) ): every anchor against the other view of all
-    /// images, its own among them; not symmetrised.
+    /// -mean over m of log( exp(u_m.v_m / T) / sum_k exp(u_m.v_k / T) ): every anchor against the other view
+    /// of all images, its own among them; not symmetrised.
     ///
-    /// temperature above 0; anchors and positives: [B; d], row m of one the partner of row m of the other, raw
-    /// embeddings. Result 0-dim.
+    /// temperature above 0; anchors and positives: [B; d], row m of one the partner of row m of the other,
+    /// raw embeddings. Result 0-dim.
     let loss temperature (anchors: Tensor) (positives: Tensor) =
         Shape.same (nameof positives) positives (nameof anchors) anchors
 

@@ -2,8 +2,8 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// VICReg (Bardes, Ponce and LeCun 2022): views alike, dimensions spread and uncorrelated. It compares dimensions and
-/// not samples, so the contrastive kernel has no part in it.
+/// VICReg (Bardes, Ponce and LeCun 2022): views alike, dimensions spread and uncorrelated. It compares
+/// dimensions and not samples, so the contrastive kernel has no part in it.
 [<RequireQualifiedAccess>]
 module VicReg =
 
@@ -18,9 +18,9 @@ module VicReg =
         let shortfall = (1.0 - (variances + 1e-4).sqrt()).clamp_min(0.0.ToScalar()).mean()
         shortfall, (c.square().sum() - variances.square().sum()) / float x.shape[1]
 
-    /// invariance * mean square difference + variance * mean of the two views' shortfalls + covariance * the sum of
-    /// their mean squared covariances (eq. 6; published weights 25, 25, 1). The shortfalls are averaged over the
-    /// views; some implementations add them, which doubles that weight.
+    /// invariance * mean square difference + variance * mean of the two views' shortfalls + covariance * the
+    /// sum of their mean squared covariances (eq. 6; published weights 25, 25, 1). The shortfalls are
+    /// averaged over the views; some implementations add them, which doubles that weight.
     ///
     /// Weights 0 or more; view1, view2: [n; d], raw embeddings, n at least 2. Result 0-dim.
     let loss (invariance: float) (variance: float) (covariance: float) (view1: Tensor) (view2: Tensor) =

@@ -1,8 +1,8 @@
 namespace AdvContrast.Core
 
-/// Adversarial contrastive learning (Jiang, Chen, Chen and Wang, NeurIPS 2020) in its four forms. DS, the one that the
-/// paper recommends, is as its authors' code has it; S2S, A2A and A2S have no published code, and their losses and
-/// batch norms are as the paper's section 3 describes them.
+/// Adversarial contrastive learning (Jiang, Chen, Chen and Wang, NeurIPS 2020) in its four forms. DS, the one
+/// that the paper recommends, is as its authors' code has it; S2S, A2A and A2S have no published code, and
+/// their losses and batch norms are as the paper's section 3 describes them.
 [<RequireQualifiedAccess>]
 module Acl =
 
@@ -84,8 +84,8 @@ module Acl =
             "NTX(F(x1 + d1), F(x2 + d2))"
             adversarial
 
-    /// Adversarial to standard: the first view is attacked against the second, which stays clean; each has its own
-    /// batch norms.
+    /// Adversarial to standard: the first view is attacked against the second, which stays clean; each has
+    /// its own batch norms.
     let adversarialToStandard =
         let loss = contrast "adv" "a1" "clean" "v2"
 
@@ -104,8 +104,8 @@ module Acl =
             "NTX(F(x1 + d; adv), F(x2; clean))"
             loss
 
-    /// Dual stream: NT-Xent of two clean views through the clean batch norms, and of two adversarial views, made
-    /// jointly to raise the latter, through the adversarial ones; half of each.
+    /// Dual stream: NT-Xent of two clean views through the clean batch norms, and of two adversarial views,
+    /// made jointly to raise the latter, through the adversarial ones; half of each.
     let dualStream =
         let method =
             create

@@ -6,8 +6,8 @@ module SimClr =
 
     let clean = Branch "clean"
 
-    /// Crop and flip, jitter, grey: strength scales the jitter. Blur is left out for images of 32 pixels, as in
-    /// the paper's appendix B.9.
+    /// Crop and flip, jitter, grey: strength scales the jitter. Blur is left out for images of 32 pixels, as
+    /// in the paper's appendix B.9.
     let views (smallestCrop: float) (strength: float) =
         let s = strength
 

@@ -32,8 +32,8 @@ module Head =
         attach (sprintf "linear f - ReLU - linear %d" width) (fun f ->
             width, [ Layer.linear "head.0" true f f; Layer.relu; Layer.linear "head.2" true f width ])
 
-    /// ACL's three layers (Jiang et al. 2020), each with a batch norm and all as wide as the features: 512 for
-    /// the ResNet-18 of the paper.
+    /// ACL's three layers (Jiang et al. 2020), each with a batch norm and all as wide as the features: 512
+    /// for the ResNet-18 of the paper.
     let acl branches =
         attach "three layers of width f, batch norm after each" (fun f ->
             let layer index bias relu =

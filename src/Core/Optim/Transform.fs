@@ -79,8 +79,8 @@ module Transform =
                 store "second" (store "first" state first) second |> Map.add "steps" (Whole steps)
     }
 
-    /// Layer-wise rate scaling as ACL's code has it: (g + decay*w) times eta*|w| / (|g| + decay*|w|), or times 1
-    /// where either norm vanishes; biases and batch norms included.
+    /// Layer-wise rate scaling as ACL's code has it: (g + decay*w) times eta*|w| / (|g| + decay*|w|), or
+    /// times 1 where either norm vanishes; biases and batch norms included.
     let lars (eta: float) (decay: float) =
         pointwise (sprintf "LARS, trust %g, decay %g" eta decay) (fun _ g w ->
             let norm (x: Tensor) = x.square().sum().sqrt()

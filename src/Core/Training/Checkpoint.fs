@@ -5,8 +5,8 @@ open System.IO
 open System.Text.Json
 open FsToolkit.ErrorHandling
 
-/// A run's state on disk with what rebuilds its network: one safetensors file, written whole or not at all, and
-/// the one before it, which is used where the newest is damaged.
+/// A run's state on disk with what rebuilds its network: one safetensors file, written whole or not at all,
+/// and the one before it, which is used where the newest is damaged.
 [<NoEquality; NoComparison>]
 type Checkpoint = {
     Configuration: Configuration
@@ -104,8 +104,8 @@ module Checkpoint =
             return! Error e
     }
 
-    /// Reads a checkpoint: a run's folder or a .safetensors file. In a folder, a damaged newest checkpoint falls
-    /// back to the previous one, and the warning says so.
+    /// Reads a checkpoint: a run's folder or a .safetensors file. In a folder, a damaged newest checkpoint
+    /// falls back to the previous one, and the warning says so.
     let load (path: string) : Result<Checkpoint * string option, Error> =
         if Directory.Exists path then
             match ofFile (Path.Combine(path, newest)) with

@@ -10,8 +10,8 @@ open AdvContrast.Torch.Engine
 open FsToolkit.ErrorHandling
 open TorchSharp
 
-/// Everything a user chooses about a pre-training run; as JSON it is what a run's manifest holds, so a run can
-/// be repeated from it. None means: as the method's recipe says.
+/// Everything a user chooses about a pre-training run; as JSON it is what a run's manifest holds, so a run
+/// can be repeated from it. None means: as the method's recipe says.
 type Configuration = {
     /// A registered method: <c>"acl-ds"</c>.
     Method: string
@@ -36,8 +36,8 @@ type Configuration = {
     Seed: uint64
     /// <c>"cpu"</c>, <c>"cuda"</c> or <c>"cuda:1"</c>.
     Device: string
-    /// Of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, or <c>"auto"</c> for bfloat16 where the
-    /// machine computes in it. Losses, statistics, weights and all evaluation are float32.
+    /// Of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, or <c>"auto"</c> for bfloat16
+    /// where the machine computes in it. Losses, statistics, weights and all evaluation are float32.
     Precision: string
     /// Threads of libtorch; None leaves its own choice.
     Threads: int option

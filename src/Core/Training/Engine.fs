@@ -174,8 +174,8 @@ module Engine =
         Memory: Tree
     }
 
-    /// Runs a step on a batch without changing the state: the loss, the gradients of the parameters that train,
-    /// and the statistics and memory after it. The tensors belong to the caller's scope.
+    /// Runs a step on a batch without changing the state: the loss, the gradients of the parameters that
+    /// train, and the statistics and memory after it. The tensors belong to the caller's scope.
     let run machine (method: Method) (trains: string -> bool) (state: State) (batch: Batch) : Outcome =
         let tensors outcome =
             Seq.concat [

@@ -7,7 +7,8 @@ open System.Text.Json
 open TorchSharp
 
 /// The safetensors layout: eight bytes of length, a JSON header, raw little-endian values. Loading one never
-/// runs code. Numbers that are not tensors stand in the header's metadata, as does a SHA-256 of everything else.
+/// runs code. Numbers that are not tensors stand in the header's metadata, as does a SHA-256 of everything
+/// else.
 [<RequireQualifiedAccess>]
 module Safetensors =
 

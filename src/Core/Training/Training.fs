@@ -88,7 +88,8 @@ module Training =
             let largest = parameters |> Map.values |> Seq.map _.abs().max()
             torch.stack(largest).isfinite().all().item<bool>())
 
-    // One step: the next state in place of the old one, or only the loss where that or the weights are not finite.
+    // One step: the next state in place of the old one, or only the loss where that or the weights are not
+    // finite.
     let private step training state =
         use _ = torch.NewDisposeScope()
         let recipe = training.Method.Recipe

@@ -192,9 +192,8 @@ public static partial class torch
         }
 
         /// <summary>
-        /// Takes the numbers, slices and new dimensions as views. Tensors remain, each at the dimension of the
-        /// view to which it belongs; null where there are none.
-        /// </summary>
+        /// Takes the numbers, slices and new dimensions as views. Tensors remain, each at the dimension of
+        /// the view to which it belongs; null where there are none. </summary>
         private (Tensor View, Tensor?[]? Tensors) Narrow(TensorIndex[] indices)
         {
             var taken = 0L;

@@ -45,9 +45,8 @@ public static partial class torch
     public static partial class autograd
     {
         /// <summary>
-        /// The gradients of the outputs' sum with respect to the inputs. With allow_unused, the gradient of an
-        /// input that has no part in the outputs is a tensor that IsInvalid.
-        /// </summary>
+        /// The gradients of the outputs' sum with respect to the inputs. With allow_unused, the gradient of
+        /// an input that has no part in the outputs is a tensor that IsInvalid. </summary>
         public static unsafe IList<Tensor> grad(
             IList<Tensor> outputs, IList<Tensor> inputs, IList<Tensor>? grad_outputs = null,
             bool retain_graph = false, bool create_graph = false, bool allow_unused = false)
