@@ -83,6 +83,38 @@ let tests =
 
                     Expect.isGreaterThan (normInf (minus views["a1"] views["v2"])) 0.11 "each about its own"))
 
+        test "views that are made together start from noise of their own, as the samples' ids say" (fun () ->
+            let mutable views = Map.empty
+            let from (ids: int64[]) =
+                let method =
+                    own plainViews [ Pass.train "p" [ "v1"; "a1"; "a2" ] clean ] (square "p" "v1")
+                    |> withAdversary
+                        [ "a1", "v1"; "a2", "v1" ]
+                        [ Pass.eval "a" [ "a1"; "a2" ] adv ]
+                        (square "a" "a1")
+                    |> measuring (fun scene ->
+                        views <-
+                            Map [ for v in [ "v1"; "a1"; "a2" ] -> v, rows (scene.Output "p" v).Features ]
+                        [])
+                let still =
+                    method.Step.Adversaries
+                    |> List.map (fun a -> { a with Ascent = { a.Ascent with Steps = 0 } })
+                let method = { method with Step = { method.Step with Adversaries = still } }
+                let machine = machine (glass 256)
+                Engine.run machine method everything (fresh machine method) (images 6 ids) |> ignore
+                views
+
+            let all = from [| 0L .. 5L |]
+            Expect.all
+                (Array.zip all["a1"] all["a2"])
+                (fun (a, b) -> normInf (minus a b) > 0.05)
+                "the two views"
+            Expect.all (Array.pairwise all["a1"]) (fun (a, b) -> a <> b) "any two samples"
+            let part = from [| 4L; 1L |]
+
+            for view in [ "a1"; "a2" ] do
+                Expect.equal part[view] [| all[view][4]; all[view][1] |] "whatever batch they are in")
+
         test "passes over views that the attack does not move run once, the others at every step" (fun () ->
             let calls = ResizeArray<string>()
             let network = glass 256

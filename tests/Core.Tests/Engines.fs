@@ -124,7 +124,7 @@ let tests =
                             state
                             (firstSix ())
                     let full, low = run Precision.Float32, run Precision.BFloat16
-                    Expect.isLessThan (abs (full.Loss - low.Loss)) 0.05 "loss"
+                    Expect.isLessThan (abs (full.Loss - low.Loss)) 0.3 "loss"
                     Expect.notEqual low.Loss full.Loss "the precision matters"
                     Expect.all
                         (Seq.append (Map.values low.Gradients) (Map.values low.Buffers))
