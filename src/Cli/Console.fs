@@ -12,17 +12,19 @@ open Spectre.Console
 [<RequireQualifiedAccess>]
 module Terminal =
 
-    /// Cancelled by Ctrl-C or SIGTERM; a second Ctrl-C ends the program at once.
-    let stop =
-        let source = new CancellationTokenSource()
+    let private source = new CancellationTokenSource()
 
+    /// Cancelled by Ctrl-C or SIGTERM.
+    let stop = source.Token
+
+    /// Listens for Ctrl-C and SIGTERM from now on; a second Ctrl-C ends the program at once.
+    let listen () =
         Console.CancelKeyPress.Add(fun e ->
             if not source.IsCancellationRequested then
                 e.Cancel <- true
                 source.Cancel())
 
         AppDomain.CurrentDomain.ProcessExit.Add(fun _ -> source.Cancel())
-        source.Token
 
     let private columns: ProgressColumn[] = [|
         TaskDescriptionColumn(Alignment = Justify.Left)

@@ -43,6 +43,7 @@ let private misuse (argv: string[]) (message: string) =
 let main argv =
     // A file or a pipe gets text without colours and without bars drawn over one another.
     AnsiConsole.Profile.Capabilities.Ansi <- not Console.IsOutputRedirected
+    Terminal.listen ()
 
     try
         match dispatch (parser.ParseCommandLine(argv, raiseOnUsage = true)) with

@@ -44,8 +44,9 @@ let private duringEvaluation () =
     // So small a radius leaves the attack its victims, and work.
     let attack = String.replicate 50 " --attack pgd-20" + " --threat linf:0.0001"
     use child = start [] folder ("evaluate --from run --json figures.json" + attack)
-    // Long enough for .NET to start and to listen, far from the end.
-    Thread.Sleep 2000
+    // By then it listens, and it is far from the end.
+    let maps = $"/proc/{child.Id}/maps"
+    waitFor "libtorch" (fun () -> File.ReadAllText(maps).Contains "libadvcontrast_torch")
     interrupt child
     finish child |> isRefusal 130 "Stopped"
     Expect.equal folder.Entries before "what is in the folder"
