@@ -1,8 +1,5 @@
 namespace AdvContrast.Core
 
-open System
-open System.Diagnostics
-open System.Threading
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -17,89 +14,17 @@ open TorchSharp
 //   Optim        schedules and update rules
 //   Methods      a training step as data, and one file a published method
 //   Data         data sets
-//   Training     the engine that runs a step, the run as a sequence of events, checkpoints
-//   Evaluation   encoders, linear probes, accuracy under attack
-//   Reporting    what a run's folder says of it
+//   Training     the engine that runs a step, the run as a sequence of events, checkpoints and manifests,
+//                encoders, methods with all their stages
+//   Evaluation   linear probes, accuracy under attack
 
 /// The verbs: pre-train an encoder, fit a classifier on it, attack that, and measure.
 [<RequireQualifiedAccess>]
 module Workbench =
 
-    /// Trains from a state, writing a checkpoint and the manifest to the folder after every epoch and at the
-    /// end.
-    let private train
-        folder
-        watch
-        (stop: CancellationToken)
-        configuration
-        (training: Training)
-        (from: unit -> State)
-        =
-        let clock = Stopwatch.StartNew()
-        let started = DateTimeOffset.Now
-        let input = Dataset.input training.Dataset
-
-        let checkpoint state = { Configuration = configuration; Input = input; State = state }
-
-        let save (event: Event) state =
-            match folder with
-            | None -> Ok()
-            | Some folder -> result {
-                do! Checkpoint.save folder (checkpoint state)
-
-                do!
-                    Manifest.save folder {
-                        Configuration = configuration
-                        Environment = Platform.current ()
-                        Started = started
-                        Step = event.At.Step
-                        Steps = event.At.Steps
-                        Loss = event.Loss
-                        Seconds = clock.Elapsed.TotalSeconds
-                        Repeatable = true
-                    }
-              }
-
-        let finish (event: Event) =
-            let state = event.Snapshot()
-
-            try
-                result {
-                    do! save event state
-
-                    if event.At.IsFinished then
-                        return! Encoder.ofCheckpoint (checkpoint state) |> Result.map Some
-                    elif stop.IsCancellationRequested then
-                        return! Error Error.Interrupted
-                    else
-                        return None
-                }
-            finally
-                State.dispose state
-
-        let advance (event: Event) =
-            watch event
-
-            if event.At.StepInEpoch = 0 || event.At.IsFinished || stop.IsCancellationRequested then
-                finish event
-            else
-                Ok None
-
-        Training.events training from
-        |> Seq.map (Result.bind advance)
-        |> Seq.tryPick (fun outcome ->
-            match outcome with
-            | Ok None -> None
-            | Ok(Some encoder) -> Some(Ok encoder)
-            | Error e -> Some(Error e))
-        |> Option.defaultValue (
-            Error(Error.BadOption("--epochs", "the run is finished already; there is nothing to train."))
-        )
-        |> Result.mapError List.singleton
-
     // A folder that a run can be written to and that holds none yet.
     let private fresh folder = result {
-        if Checkpoint.existsIn folder then
+        if Manifest.existsIn folder then
             let advice =
                 sprintf
                     "'%s' holds a run; name another folder, or go on with that run: --resume %s"
@@ -110,29 +35,66 @@ module Workbench =
             return! Checkpoint.prepare folder
     }
 
-    /// Pre-trains an encoder. folder: where checkpoints and the manifest go, None to keep nothing on disk;
-    /// one that holds a run is refused. watch is called after every step. When stop is cancelled, training
-    /// ends within a step with a checkpoint and Error.Interrupted. The encoder belongs to the caller.
-    let pretrain folder (watch: Event -> unit) stop configuration : Result<Encoder, Error list> = result {
+    let private begin' registered folder watch stop configuration (method: Method) = result {
         let configuration = Configuration.settle configuration
-        let! training = Configuration.training configuration
-        use _ = training.Dataset
+        do! Configuration.validate configuration method |> Result.map ignore
         do! folder |> Option.traverseResult fresh |> Result.map ignore |> Result.mapError List.singleton
-        return! train folder watch stop configuration training (fun () -> Training.start training)
+
+        let journal = {
+            Folder = folder
+            Watch = watch
+            Stop = stop
+            Resumes = false
+            Registered = registered
+        }
+
+        return! Stages.run journal configuration method
     }
+
+    let private goOn folder watch stop method : Result<Encoder, Error list> = result {
+        let! configuration = Manifest.ofRun folder |> Result.mapError List.singleton
+
+        let! method, registered =
+            match method with
+            | Some method -> Ok(method, false)
+            | None ->
+                Registry.find configuration.Method
+                |> Result.map (fun found -> found, true)
+                |> Result.mapError List.singleton
+
+        let journal = {
+            Folder = Some folder
+            Watch = watch
+            Stop = stop
+            Resumes = true
+            Registered = registered
+        }
+
+        return! Stages.run journal configuration method
+    }
+
+    /// Pre-trains an encoder by a registered method. folder: where checkpoints and the manifest go, None to
+    /// keep nothing on disk; one that holds a run is refused. watch is called after every step. When stop is
+    /// cancelled, training ends within a step with a checkpoint and Error.Interrupted. The encoder belongs to
+    /// the caller.
+    let pretrain folder (watch: Event -> unit) stop (configuration: Configuration) = result {
+        let! method = Registry.find configuration.Method |> Result.mapError List.singleton
+        return! begin' true folder watch stop configuration method
+    }
+
+    /// The same by a method of one's own: the configuration's Method is not looked at, its other changes are
+    /// applied. The manifest has the method's printed form, and cannot repeat the run.
+    let train folder (watch: Event -> unit) stop (configuration: Configuration) (method: Method) =
+        let network = Option.defaultValue method.Recipe.Network configuration.Network
+        let configuration = { configuration with Method = method.Name; Network = Some network }
+        begin' false folder watch stop configuration method
 
     /// Goes on with an interrupted run from the newest good checkpoint in its folder.
-    let resume folder watch stop : Result<Encoder, Error list> = result {
-        let! checkpoint, _ = Checkpoint.load folder |> Result.mapError List.singleton
+    let resume folder watch stop : Result<Encoder, Error list> = goOn folder watch stop None
 
-        try
-            let! training = Configuration.training checkpoint.Configuration
-            use _ = training.Dataset
-            let from () = State.onDevice training.Machine.Device checkpoint.State
-            return! train (Some folder) watch stop checkpoint.Configuration training from
-        finally
-            State.dispose checkpoint.State
-    }
+    /// Goes on with an interrupted run of a method of one's own.
+    let resumeOf folder watch stop (method: Method) : Result<Encoder, Error list> =
+        goOn folder watch stop (Some method)
 
     /// Fits a linear layer on the frozen encoder (SLF) with a training set.
     let probe (how: LinearProbe) (encoder: Encoder) (train: Dataset) : LinearHead =

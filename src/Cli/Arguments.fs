@@ -23,6 +23,7 @@ type PretrainArguments =
     | Images of N: int
     | Network of NAME: string
     | Width of N: int
+    | Given of STAGE_RUN: string
     | Epochs of N: int
     | Batch of N: int
     | Optimizer of NAME: string
@@ -46,7 +47,10 @@ type PretrainArguments =
             | Images _ -> "train on this many images, drawn by the seed (default: all)."
             | Network _ -> "small, resnet18 or resnet18-imagenet (default: the method's)."
             | Width _ -> "channels of the network's first stage (default: the network's)."
-            | Epochs _ -> "passes over the images (default: the method's)."
+            | Given _ ->
+                "STAGE=RUN: a run's folder in place of a stage of the method, or for one that only you can name; may be repeated."
+            | Epochs _ ->
+                "passes over the images (default: the method's); a method of several stages divides them as its recipe does."
             | Batch _ -> "images a step (default: the method's)."
             | Optimizer _ -> "lars, sgd or adam, with warm-up and cosine decay (default: the method's)."
             | Learning_Rate _ -> "peak of the learning rate, with --optimizer."

@@ -1,4 +1,8 @@
 using System;
+using System.Collections.Generic;
+using System.Collections.Immutable;
+using System.Linq;
+using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
 
 namespace AdvContrast;
@@ -26,7 +30,16 @@ public sealed record PretrainOptions
     /// <summary>Channels of the network's first stage, 1 to 1024; null for the network's own.</summary>
     public int? Width { get; init; }
 
-    /// <summary>Passes over the images, 1 or more.</summary>
+    /// <summary>
+    /// Runs that take the place of a method's first stages, or that only you can name: the stage's name and
+    /// the run's folder, as <c>{ ["teacher"] = "runs/simclr" }</c>.
+    /// </summary>
+    public IReadOnlyDictionary<string, string> Given { get; init; } =
+        ImmutableDictionary<string, string>.Empty;
+
+    /// <summary>
+    /// Passes over the images, 1 or more; a method of several stages divides them as its recipe does.
+    /// </summary>
     public int? Epochs { get; init; }
 
     /// <summary>Images a step, 1 or more.</summary>
@@ -76,6 +89,9 @@ public sealed record PretrainOptions
         Images = c.Images.OrNone(),
         Network = c.Network.OrNull(),
         Width = c.Width.OrNone(),
+        Given = c.Given.OrNull() is { } given
+            ? given.ToImmutableDictionary()
+            : ImmutableDictionary<string, string>.Empty,
         Epochs = c.Epochs.OrNone(),
         Batch = c.Batch.OrNone(),
         Optimizer = c.Optimizer.OrNull(),
@@ -94,6 +110,9 @@ public sealed record PretrainOptions
         images: OptionModule.OfNullable(Images),
         network: OptionModule.OfObj(Network),
         width: OptionModule.OfNullable(Width),
+        given: Given.Count == 0
+            ? null
+            : new FSharpMap<string, string>(Given.Select(g => Tuple.Create(g.Key, g.Value))),
         epochs: OptionModule.OfNullable(Epochs),
         batch: OptionModule.OfNullable(Batch),
         optimizer: OptionModule.OfObj(Optimizer),

@@ -4,19 +4,22 @@ using System.Linq;
 namespace AdvContrast;
 
 /// <summary>One training step done.</summary>
+/// <param name="Stage">The method's name, or that of a stage before it, <c>"deacl/teacher"</c>.</param>
 /// <param name="Step">Steps done since the start of the run, from 1.</param>
 /// <param name="Steps">Steps in all.</param>
 /// <param name="Epoch">The epoch that the step belonged to, from 1.</param>
 /// <param name="Epochs">Epochs in all.</param>
-/// <param name="Loss">The method's loss in the step, the mean over anchors.</param>
+/// <param name="Loss">The method's loss in the step, the mean over anchors; NaN in a stage that computes
+/// something without training, where a step is an image.</param>
 /// <param name="Measures">What else the method watches, by name.</param>
 public sealed record TrainingProgress(
-    long Step, long Steps, int Epoch, int Epochs, double Loss, IReadOnlyDictionary<string, double> Measures)
+    string Stage, long Step, long Steps, int Epoch, int Epochs, double Loss,
+    IReadOnlyDictionary<string, double> Measures)
 {
     /// <summary>The share of the run that is done, 0 to 1.</summary>
     public double Fraction => (double)Step / Steps;
 
     internal static TrainingProgress Of(Core.Event done) => new(
-        done.At.Step, done.At.Steps, (int)((done.At.Step - 1) / done.At.StepsPerEpoch) + 1, done.At.Epochs,
-        done.Loss, done.Measures.ToDictionary(measure => measure.Item1, measure => measure.Item2));
+        done.Stage, done.At.Step, done.At.Steps, (int)((done.At.Step - 1) / done.At.StepsPerEpoch) + 1,
+        done.At.Epochs, done.Loss, done.Measures.ToDictionary(measure => measure.Item1, measure => measure.Item2));
 }

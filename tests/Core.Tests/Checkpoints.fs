@@ -18,7 +18,7 @@ let private configuration (method: Method) = { Configuration.defaults with Metho
 let private rich (method: Method) step =
     let method = {
         method with
-            Averages = [ { Name = "ema"; Decay = Schedule.constant 0.9; CopiesBuffers = true } ]
+            Averages = [ { Name = "ema"; Decay = Schedule.constant 0.9; Statistics = Copied; Lags = false } ]
             Memory = {
                 Init =
                     fun _ -> Map [ "queue", Value(torch.ones [| 2L; 3L |]); "mean", Real 0.1; "at", Whole 3L ]

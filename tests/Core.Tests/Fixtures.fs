@@ -7,10 +7,10 @@ open Arrays
 
 let clean, adv = Branch "clean", Branch "adv"
 
-let grey = { Channels = 1L; Mean = [ 0.3 ]; Std = [ 0.4 ] }
-let colour = { Channels = 3L; Mean = [ 0.5; 0.4; 0.3 ]; Std = [ 0.2; 0.3; 0.4 ] }
+let grey = { Channels = 1L; Mean = [ 0.3 ]; Std = [ 0.4 ]; Classes = 10 }
+let colour = { Channels = 3L; Mean = [ 0.5; 0.4; 0.3 ]; Std = [ 0.2; 0.3; 0.4 ]; Classes = 10 }
 
-let call branch mode = { Branch = branch; Mode = mode; Mixed = false }
+let call branch mode = Call.create branch mode
 
 /// Parameters and buffers in float64, and away from ones and noughts so that every tensor matters.
 let shaken (source: Source) (parameters: Parameters, buffers: Buffers) : Parameters * Buffers =
@@ -63,6 +63,7 @@ let glass (pixels: int) : Network =
         Text = "glass"
         FeatureWidth = int64 pixels
         EmbeddingWidth = int64 pixels
+        Classes = 10
         Init = fun _ -> Map [ "scale", torch.ones [| 1L |] ], Map.empty
         Apply =
             fun _ parameters buffers images ->
@@ -94,7 +95,8 @@ let fresh (machine: Machine) (method: Method) : State =
             |> List.map (fun a -> a.Name, (copy (fst weights), copy (snd weights)))
             |> Map.ofList
         Optimizer = method.Recipe.Optimizer.Init(fst weights)
-        Memory = method.Memory.Init machine.Seed
+        Memory =
+            method.Memory.Init (Draw.create machine.Seed "init/memory" [||]) machine.Network.EmbeddingWidth
         Progress = Progress.start 10 10
     }
 
@@ -149,6 +151,7 @@ let checkpointOf (method: Method) : Checkpoint =
                 Width = Some 2
         }
         Input = grey
+        Deployment = Deployment.ofMethod true method
         State = { state with Online = shaken (Source 4) state.Online }
     }
 

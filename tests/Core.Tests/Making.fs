@@ -41,16 +41,7 @@ let own views passes loss : Method = {
     SimClr.method with
         Branches = [ clean; adv ]
         Head = Named.create "none" id
-        Step = {
-            Views =
-                views
-                |> List.map (fun (name, view) -> { Name = name; Source = "image"; Make = fun _ -> view })
-            Adversaries = []
-            Passes = passes
-            Formula = ""
-            Loss = loss
-            Measures = fun _ -> []
-        }
+        Step = Step.create (Step.views views) passes "" loss
 }
 
 let withAdversary makes passes objective (method: Method) =
@@ -60,6 +51,7 @@ let withAdversary makes passes objective (method: Method) =
         Ascent = Ascent.pgd 0.3 4
         Passes = passes
         Objective = objective
+        Leaks = false
     }
 
     { method with Step = { method.Step with Adversaries = method.Step.Adversaries @ [ adversary ] } }

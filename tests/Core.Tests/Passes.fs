@@ -69,7 +69,7 @@ let tests =
                 close 1e-6 (floats outcome.Gradients[name]) (floats g) "the learning pass's alone")
 
         test "frozen networks and averages compute, and get no gradient" (fun () ->
-            let average = { Name = "ema"; Decay = Schedule.constant 0.9; CopiesBuffers = false }
+            let average = { Name = "ema"; Decay = Schedule.constant 0.9; Statistics = Averaged; Lags = false }
             let pass name who = { Pass.eval name [ "v1" ] clean with Who = who; Learn = true }
             let distance a b : Loss =
                 fun scene -> (embedding a "v1" scene - embedding b "v1" scene).square().mean()

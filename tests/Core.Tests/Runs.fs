@@ -223,7 +223,7 @@ let tests =
 
         test "a run starts with fresh weights, averages equal to them, and nothing in any scope" (fun () ->
             withSample 10 (fun data ->
-                let average = { Name = "ema"; Decay = Schedule.constant 0.9; CopiesBuffers = false }
+                let average = { Name = "ema"; Decay = Schedule.constant 0.9; Statistics = Averaged; Lags = false }
                 let t = small { SimClr.method with Averages = [ average ] } data
                 let state = Scope.value (fun () -> Training.start t)
 

@@ -9,6 +9,17 @@ open FsToolkit.ErrorHandling
 [<RequireQualifiedAccess>]
 module Pretrain =
 
+    // The runs named by --given STAGE=RUN.
+    let private given (named: string list) =
+        named
+        |> List.traverseResultM (fun text ->
+            match text.IndexOf '=' with
+            | at when at > 0 && at < text.Length - 1 -> Ok(text[.. at - 1], text[at + 1 ..])
+            | _ ->
+                let advice = sprintf "'%s' is not STAGE=RUN; write for instance teacher=runs/simclr." text
+                Error(Error.BadOption("--given", advice)))
+        |> Result.map (fun pairs -> if pairs.IsEmpty then None else Some(Map.ofList pairs))
+
     // The configuration named by --config, or the defaults, with the options given laid over it.
     let private configuration (arguments: ParseResults<PretrainArguments>) = result {
         let! start =
@@ -16,6 +27,7 @@ module Pretrain =
             | Some path -> Manifest.configuration path
             | None -> Ok Configuration.defaults
 
+        let! named = given (arguments.GetResults PretrainArguments.Given)
         let orElse usual given = Option.defaultValue usual given
         let option given usual = Option.orElse usual given
 
@@ -26,6 +38,7 @@ module Pretrain =
             Images = start.Images |> option (arguments.TryGetResult PretrainArguments.Images)
             Network = start.Network |> option (arguments.TryGetResult PretrainArguments.Network)
             Width = start.Width |> option (arguments.TryGetResult PretrainArguments.Width)
+            Given = start.Given |> option named
             Epochs = start.Epochs |> option (arguments.TryGetResult PretrainArguments.Epochs)
             Batch = start.Batch |> option (arguments.TryGetResult PretrainArguments.Batch)
             Optimizer = start.Optimizer |> option (arguments.TryGetResult PretrainArguments.Optimizer)
@@ -44,15 +57,25 @@ module Pretrain =
         Terminal.withProgress (fun show ->
             train (fun event ->
                 let epoch = min event.At.Epochs (event.At.Epoch + 1)
-                let text = sprintf "epoch %d of %d, loss %.3f" epoch event.At.Epochs event.Loss
-                show name (float event.At.Step / float event.At.Steps) text))
+
+                let text =
+                    if System.Double.IsNaN event.Loss then sprintf "image %d of %d" event.At.Step event.At.Steps
+                    else sprintf "epoch %d of %d, loss %.3f" epoch event.At.Epochs event.Loss
+
+                // A stage before the method itself is told by its own name.
+                let title =
+                    match event.Stage.IndexOf '/' with
+                    | -1 -> name
+                    | at -> sprintf "%s, %s" name event.Stage[at + 1 ..]
+
+                show title (float event.At.Step / float event.At.Steps) text))
 
     // The first free folder of the usual name.
     let private usualFolder (c: Configuration) =
-        let name = Path.Combine("runs", sprintf "%s-%s" c.Method c.Dataset)
+        let name = Path.Combine("runs", sprintf "%s-%s" (c.Method.Replace(':', '-').Replace('/', '-')) c.Dataset)
 
         Seq.append [ name ] (Seq.initInfinite (fun i -> sprintf "%s-%d" name (i + 2)))
-        |> Seq.find (Checkpoint.existsIn >> not)
+        |> Seq.find (Manifest.existsIn >> not)
 
     // The run's folder, and what trains it.
     let private plan (arguments: ParseResults<PretrainArguments>) = result {

@@ -79,4 +79,5 @@ module Dataset =
         Channels = dataset.Images.shape[1]
         Mean = dataset.Mean
         Std = dataset.Std
+        Classes = dataset.Classes
     }

@@ -9,13 +9,15 @@ module NPair =
     /// -mean over m of log( exp(u_m.v_m / T) / sum_k exp(u_m.v_k / T) ): every anchor against the other view
     /// of all images, its own among them; not symmetrised.
     ///
-    /// temperature above 0; anchors and positives: [B; d], row m of one the partner of row m of the other,
-    /// raw embeddings. Result 0-dim.
+    /// temperature above 0; anchors and positives: [b; d], row m of one the partner of row m of the other,
+    /// raw embeddings, b at least 2. Result 0-dim.
     let loss temperature (anchors: Tensor) (positives: Tensor) =
         Shape.same (nameof positives) positives (nameof anchors) anchors
+        let similarity = Similarity.cosine temperature
 
         Scope.tensor (fun () ->
-            let partners =
-                torch.arange (anchors.shape[0].ToScalar(), dtype = torch.int64, device = anchors.device)
-
-            (InfoNce.terms (Similarity.cosine temperature) false partners anchors positives).mean())
+            InfoNce.loss
+                { Similarity = similarity; Denominator = AllOthers; SelfIncluded = false }
+                (Pairs.aligned anchors.device anchors.shape[0] 0L)
+                anchors
+                positives)

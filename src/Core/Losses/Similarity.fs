@@ -10,6 +10,8 @@ type Similarity = {
     AnchorShare: float
     /// Share of the gradient that reaches the candidates.
     CandidateShare: float
+    /// Added to every length that is divided by: 0, or 1e-8 as RoCL's code has it.
+    Guard: float
 }
 
 [<RequireQualifiedAccess>]
@@ -19,21 +21,37 @@ module Similarity =
     let cosine temperature =
         Shape.positive (nameof temperature) temperature
 
-        { Temperature = temperature; AnchorShare = 1.0; CandidateShare = 1.0 }
+        { Temperature = temperature; AnchorShare = 1.0; CandidateShare = 1.0; Guard = 0.0 }
+
+    /// The same with a stop-gradient on the candidates: only the anchors learn.
+    let anchored temperature = { cosine temperature with CandidateShare = 0.0 }
+
+    let private atLeastSingle (x: Tensor) =
+        match x.dtype with
+        | torch.ScalarType.Float16
+        | torch.ScalarType.BFloat16 -> x.``to`` torch.float32
+        | _ -> x.alias ()
 
     /// Rows scaled to unit length, in float32 at least: [n; d] -> [n; d]. A product of norms below 1e-8 would
     /// blow rounding up into a direction, so lengths are taken as at least 1e-8.
     let normalise (embeddings: Tensor) =
-        let x =
-            match embeddings.dtype with
-            | torch.ScalarType.Float16
-            | torch.ScalarType.BFloat16 -> embeddings.``to`` torch.float32
-            | _ -> embeddings
-
-        torch.nn.functional.normalize (x, 2.0, 1L, 1e-8)
+        Scope.tensor (fun () ->
+            torch.nn.functional.normalize (atLeastSingle embeddings, 2.0, 1L, 1e-8))
 
     /// The same values with a share of the gradient: s*x + (1-s)*stop(x).
     let share amount (x: Tensor) =
         if amount = 1.0 then x.alias ()
         elif amount = 0.0 then x.detach ()
-        else x * amount + x.detach () * (1.0 - amount)
+        else Scope.tensor (fun () -> x * amount + x.detach () * (1.0 - amount))
+
+    // Unit rows with the similarity's guard and a share of the gradient.
+    let private side similarity amount (x: Tensor) =
+        if similarity.Guard = 0.0 then
+            share amount (normalise x)
+        else
+            let x = atLeastSingle x
+            share amount (x / (x.square().sum([| 1L |], true).sqrt() + similarity.Guard))
+
+    /// Anchors and candidates as they are compared: unit rows, each with its share of the gradient.
+    let internal sides similarity anchors candidates =
+        side similarity similarity.AnchorShare anchors, side similarity similarity.CandidateShare candidates

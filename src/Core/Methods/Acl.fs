@@ -24,6 +24,7 @@ module Acl =
         Ascent = { Ascent.pgd 0.25 5 with Start = Uniform false }
         Passes = passes
         Objective = objective
+        Leaks = false
     }
 
     // Both views attacked jointly, through the adversarial batch norms.
@@ -40,12 +41,8 @@ module Acl =
             Branches = branches
             Head = Head.acl branches
             Step = {
-                Views = SimClr.twoViews views
-                Adversaries = adversaries
-                Passes = passes
-                Formula = formula + ", T = 0.5"
-                Loss = loss
-                Measures = fun _ -> []
+                Step.create (SimClr.twoViews views) passes (formula + ", T = 0.5") loss with
+                    Adversaries = adversaries
             }
             Recipe = {
                 SimClr.method.Recipe with

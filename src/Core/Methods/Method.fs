@@ -1,26 +1,62 @@
 namespace AdvContrast.Core
 
+open TorchSharp
+
 /// What a method carries from step to step besides its networks: a queue, running means.
 [<NoEquality; NoComparison>]
-type Memory = { Init: uint64 -> Tree; After: Scene -> Tree }
+type Memory = {
+    /// The first of it, for a network in training whose embeddings have this width.
+    Init: Draw -> int64 -> Tree
+    After: Scene -> Tree
+}
+
+/// Where an average's running statistics come from.
+type Statistics =
+    /// The network in training, as they are.
+    | Copied
+    /// The network in training, averaged as the parameters are.
+    | Averaged
+    /// The average's own passes in train mode.
+    | Own
 
 /// An exponential moving average of the network in training.
 [<NoEquality; NoComparison>]
-type Average = { Name: string; Decay: Schedule; CopiesBuffers: bool }
+type Average = {
+    Name: string
+    /// The part that stays at each step.
+    Decay: Schedule
+    Statistics: Statistics
+    /// It moves towards the weights that the step's passes used, not towards those after the update.
+    Lags: bool
+}
 
-/// Gradients of any step at any parameters on chosen samples: what a coreset rule needs to score batches.
+/// Gradients of any step on chosen samples: what a coreset rule needs to score batches.
 [<NoEquality; NoComparison>]
 type Probe = {
     Parameters: Parameters
+    /// Samples that are never trained on.
     HeldOut: int64[]
-    Gradient: Step -> Parameters -> int64[] -> Parameters
+    /// Gradients of the parameters that a predicate names, at these parameters, on these samples.
+    Gradient: (string -> bool) -> Step -> Parameters -> int64[] -> Parameters
+}
+
+/// Training on some batches of an epoch alone, chosen anew from time to time.
+[<NoEquality; NoComparison>]
+type Coreset = {
+    Text: string
+    /// Samples kept out of training, at most so many and at most a tenth of all.
+    HeldOut: int
+    /// Whether the batches are chosen anew at the start of an epoch; before the first time all are trained on.
+    Due: Progress -> bool
+    /// The places of the batches to train on.
+    Choose: Probe -> int64[][] -> int[]
 }
 
 /// Which batches of an epoch are trained on.
 [<NoEquality; NoComparison>]
 type Sampling =
     | Everything
-    | Subset of due: (Progress -> bool) * choose: (Probe -> Draw -> int64[][] -> int[])
+    | Chosen of Coreset
 
 /// How a method is trained, as published.
 [<NoEquality; NoComparison>]
@@ -29,10 +65,39 @@ type Recipe = {
     /// Images a step.
     Batch: int
     Epochs: int
+    /// Steps on one batch before the next.
+    Replays: int
     Dataset: string
     Network: string
     /// Which parameters move, by name.
-    Trains: string -> bool
+    Trains: Named<string -> bool>
+}
+
+/// What a stage brings to those after it.
+[<NoEquality; NoComparison>]
+type Artifact =
+    /// A trained network.
+    | Trained of Model
+    /// Labels of every image of the data set by name, int64 [n]; -1 for none.
+    | Labels of Map<string, Tensor>
+    /// Every image of the data set in another form: uint8 [n; c; h; w].
+    | Images of Tensor
+
+/// What a stage without training may use. Tensors of the result belong to the caller's scope.
+[<NoEquality; NoComparison>]
+type Workshop = {
+    /// Images in the data set.
+    Count: int
+    Device: torch.Device
+    /// Some rows in [0, 1], float32 on the device.
+    Images: int64[] -> Tensor
+    /// The class of some rows, int64.
+    Classes: int64[] -> Tensor
+    Seed: uint64
+    /// What earlier stages brought, by name.
+    Made: Map<string, Artifact>
+    /// Called with the share done, 0 to 1; it may end the work by an exception.
+    Report: float -> unit
 }
 
 /// A published method: a step with everything around it.
@@ -42,10 +107,13 @@ type Method = {
     /// One line for lists.
     Summary: string
     Citation: string
-    /// Published quirks switched on, and why.
+    /// Published quirks switched on, and why; what else a reader must know.
     Quirks: Map<string, string>
-    /// What earlier stages must bring: "teacher", "pseudo-labels".
-    Needs: string list
+    /// What comes first: other methods, labels, images. The method itself is the last stage.
+    Before: Stage list
+    /// The stage whose network the weights start from, where they do not start afresh. Every branch starts
+    /// from the branch that the network is used by; what it lacks starts afresh.
+    From: string option
     Branches: Branch list
     Head: Named<Network -> Network>
     Step: Step
@@ -57,77 +125,211 @@ type Method = {
     Deploy: Who * Branch
 }
 
+/// One of the stages before a method, by the name under which the method uses what it brings.
+and [<NoEquality; NoComparison>] Stage =
+    /// A run that only the user can name, and what to say of it.
+    | Given of name: string * advice: string
+    /// A network that this method trains, unless the user names a run to take its place.
+    | Fit of name: string * Method
+    /// Something computed.
+    | Make of name: string * Named<Workshop -> Artifact>
+
 [<RequireQualifiedAccess>]
 module Memory =
 
     /// Nothing is carried.
     let none: Memory = {
-        Init = fun _ -> Map.empty
+        Init = fun _ _ -> Map.empty
         After = fun scene -> scene.Memory
     }
 
 [<RequireQualifiedAccess>]
+module Recipe =
+
+    /// All parameters move.
+    let everything: Named<string -> bool> = Named.create "all parameters" (fun _ -> true)
+
+[<RequireQualifiedAccess>]
+module Stage =
+
+    let name stage =
+        match stage with
+        | Given(name, _)
+        | Fit(name, _)
+        | Make(name, _) -> name
+
+[<RequireQualifiedAccess>]
 module Method =
 
-    /// The same method against another threat. Steps are counted in radii, so they scale along.
-    let withThreat threat method =
+    /// The same method against another threat, its stages too. Steps are counted in radii, so they scale
+    /// along.
+    let rec withThreat threat method =
         let adversaries = method.Step.Adversaries |> List.map (fun a -> { a with Threat = threat })
+        let free = method.Step.Free |> Option.map (fun f -> { f with Threat = threat })
 
-        { method with Step = { method.Step with Adversaries = adversaries } }
+        let before =
+            method.Before
+            |> List.map (fun stage ->
+                match stage with
+                | Fit(name, m) -> Fit(name, withThreat threat m)
+                | other -> other)
+
+        {
+            method with
+                Before = before
+                Step = { method.Step with Adversaries = adversaries; Free = free }
+        }
 
     /// The same method with other views: every view of the image by this augmentation.
     let withView (view: View) method =
         let views = method.Step.Views |> List.map (fun spec -> { spec with Make = fun _ -> view })
         { method with Step = { method.Step with Views = views } }
 
-    /// The full composition as text.
-    let card method =
-        let line (name: string) text = sprintf "  %-12s %s" (name + ":") text
+    /// The same method with other update rules.
+    let withOptimizer optimizer method = {
+        method with
+            Recipe = { method.Recipe with Optimizer = optimizer }
+    }
+
+    /// The faults of a method: those of its step, sources of views, networks and stages that are not there, and
+    /// the faults of the methods that come first. Empty for a sound one.
+    let rec faults method : Error list =
+        let stages = method.Before |> List.map Stage.name
+        let averages = method.Averages |> List.map _.Name
+        let unknown kind known name =
+            if List.contains name known then None else Some(Error.UnknownName(kind, name, known))
+
+        let sources =
+            ((("image" :: stages), []), method.Step.Views)
+            ||> List.fold (fun (known, errors) view ->
+                view.Name :: known, errors @ Option.toList (unknown "source" known view.Source))
+            |> snd
+
+        let networks =
+            List.map (fun (p: Pass) -> p.Who) (method.Step.Passes @ (method.Step.Adversaries |> List.collect _.Passes))
+            @ [ fst method.Deploy ]
+            |> List.choose (fun who ->
+                match who with
+                | Online -> None
+                | Average name -> unknown "average" averages name
+                | Frozen name -> unknown "stage" stages name)
+
+        let first =
+            method.Before
+            |> List.collect (fun stage ->
+                match stage with
+                | Fit(_, m) -> faults m
+                | _ -> [])
+
+        Step.faults method.Branches method.Step
+        @ sources
+        @ networks
+        @ Option.toList (method.From |> Option.bind (unknown "stage" stages))
+        @ Option.toList (
+            snd method.Deploy |> Branch.name |> unknown "branch" (method.Branches |> List.map Branch.name)
+        )
+        @ first
+
+    /// The full composition, line by line: what the line is of, and what it says.
+    let lines method : (string * string) list =
         let start = Progress.start 1 1
 
         let pass (p: Pass) =
+            let who =
+                match p.Who with
+                | Online -> ""
+                | Average name -> sprintf "average %s, " name
+                | Frozen name -> sprintf "frozen %s, " name
+
             sprintf
-                "%s <- %s (%s, %s mode%s)"
+                "%s <- %s (%s%s, %s mode%s%s)"
                 p.Name
                 (String.concat ", " p.Views)
+                who
                 (Branch.name p.Call.Branch)
                 (if p.Call.Mode = Train then "train" else "eval")
+                (if p.Call.Momentum = 0.1 then "" else sprintf ", momentum %g" p.Call.Momentum)
                 (if p.Learn then ", learns" else "")
 
+        let made makes = makes |> List.map (fun (made, from) -> sprintf "%s from %s" made from)
+
         [
-            sprintf "%s: %s" method.Name method.Summary
-            line "citation" method.Citation
-            line "loss" method.Step.Formula
+            "citation", method.Citation
+            "loss", method.Step.Formula
+
+            for stage in method.Before do
+                match stage with
+                | Given(name, advice) -> "first", sprintf "%s: %s" name advice
+                | Fit(name, m) -> "first", sprintf "%s: %s, %d epochs" name m.Summary m.Recipe.Epochs
+                | Make(name, make) -> "first", sprintf "%s: %s" name make.Text
+
+            match method.From with
+            | Some name -> "starts", sprintf "from %s" name
+            | None -> ()
 
             for v in method.Step.Views do
-                line "view" (sprintf "%s = %s" v.Name (v.Make start).Text)
+                let source = if v.Source = "image" then "" else sprintf "%s, " v.Source
+                let first, last = (v.Make start).Text, (v.Make { start with Epoch = 1; Step = 1L }).Text
+                "view", sprintf "%s = %s%s" v.Name source (if first = last then first else first + ", changing")
+
+            match method.Step.Free with
+            | Some free ->
+                "adversary",
+                sprintf
+                    "%s; carried along, %s in %s"
+                    (String.concat ", " (made free.Makes))
+                    free.Ascent.Text
+                    (Threat.label free.Threat)
+            | None -> ()
 
             for a in method.Step.Adversaries do
-                let made = a.Makes |> List.map (fun (made, from) -> sprintf "%s from %s" made from)
-                line
-                    "adversary"
-                    (sprintf "%s; %s in %s" (String.concat ", " made) a.Ascent.Text (Threat.label a.Threat))
+                "adversary",
+                sprintf "%s; %s in %s" (String.concat ", " (made a.Makes)) a.Ascent.Text (Threat.label a.Threat)
 
                 for p in a.Passes do
-                    line "  raises" (pass p)
+                    "  raises", pass p
 
             for p in method.Step.Passes do
-                line "pass" (pass p)
+                "pass", pass p
 
-            line "head" method.Head.Text
-            line "branches" (method.Branches |> List.map Branch.name |> String.concat ", ")
-            line "optimiser" method.Recipe.Optimizer.Text
-            line
-                "recipe"
-                (sprintf
-                    "%s on %s, %d images a step, %d epochs"
-                    method.Recipe.Network
-                    method.Recipe.Dataset
-                    method.Recipe.Batch
-                    method.Recipe.Epochs)
-            line "deploys" (sprintf "branch %s" (Branch.name (snd method.Deploy)))
+            if method.Step.WeightStep.Text <> "0" then
+                "weights", sprintf "perturbed by %s of their length" method.Step.WeightStep.Text
+
+            "head", method.Head.Text
+            "branches", method.Branches |> List.map Branch.name |> String.concat ", "
+
+            for average in method.Averages do
+                "average", sprintf "%s, decay %s" average.Name average.Decay.Text
+
+            match method.Sampling with
+            | Everything -> ()
+            | Chosen coreset -> "trains on", coreset.Text
+
+            if method.Recipe.Trains.Text <> Recipe.everything.Text then
+                "moves", method.Recipe.Trains.Text
+
+            "optimiser", method.Recipe.Optimizer.Text
+            "recipe",
+            sprintf
+                "%s on %s, %d images a step%s, %d epochs"
+                method.Recipe.Network
+                method.Recipe.Dataset
+                method.Recipe.Batch
+                (if method.Recipe.Replays = 1 then "" else sprintf ", %d steps each" method.Recipe.Replays)
+                method.Recipe.Epochs
+            "deploys",
+            match method.Deploy with
+            | Average name, branch -> sprintf "average %s, branch %s" name (Branch.name branch)
+            | _, branch -> sprintf "branch %s" (Branch.name branch)
 
             for KeyValue(quirk, why) in method.Quirks do
-                line "quirk" (sprintf "%s (%s)" quirk why)
+                "note", sprintf "%s (%s)" quirk why
+        ]
+
+    /// The full composition as text.
+    let card method =
+        [
+            sprintf "%s: %s" method.Name method.Summary
+            yield! lines method |> List.map (fun (name, text) -> sprintf "  %-12s %s" (name + ":") text)
         ]
         |> String.concat "\n"

@@ -1,5 +1,7 @@
 namespace AdvContrast.Core
 
+open System
+
 /// The methods by name.
 [<RequireQualifiedAccess>]
 module Registry =
@@ -13,9 +15,32 @@ module Registry =
         Acl.dualStream
     ]
 
-    /// A method by name, whatever its case.
+    /// The same with the faults of the code that was published with them, where it has any:
+    /// <c>"NAME:as-published"</c>.
+    let asPublished: Method list = []
+
+    // A stage of a method, and so on down.
+    let rec private within (path: string list) (method: Method) =
+        let stages =
+            method.Before
+            |> List.choose (fun stage ->
+                match stage with
+                | Fit(name, inner) -> Some(name, inner)
+                | _ -> None)
+
+        match path with
+        | [] -> Ok method
+        | name :: rest ->
+            match List.tryFind (fst >> (=) name) stages with
+            | Some(_, inner) -> within rest { inner with Name = method.Name + "/" + name }
+            | None -> Error(Error.UnknownName("stage", name, List.map fst stages))
+
+    /// A method by name, whatever its case; <c>"NAME/STAGE"</c> is one that it trains first.
     let find (name: string) =
-        methods
-        |> List.tryFind (fun m -> m.Name = name.ToLowerInvariant())
-        |> Option.map Ok
-        |> Option.defaultValue (Result.Error(Error.UnknownName("method", name, methods |> List.map _.Name)))
+        let path = name.ToLowerInvariant().Split '/' |> List.ofArray
+        let all = methods @ asPublished
+
+        all
+        |> List.tryFind (fun m -> m.Name = path.Head)
+        |> Option.map (within path.Tail)
+        |> Option.defaultWith (fun () -> Error(Error.UnknownName("method", name, all |> List.map _.Name)))

@@ -18,8 +18,7 @@ module SimClr =
         ]
 
     /// Two views of the image by the same augmentation.
-    let twoViews (view: View) =
-        [ "v1"; "v2" ] |> List.map (fun name -> { Name = name; Source = "image"; Make = fun _ -> view })
+    let twoViews (view: View) = Step.views [ "v1", view; "v2", view ]
 
     /// NT-Xent between a view in one pass and a view in another, or in the same.
     let contrast temperature pass1 view1 pass2 view2 : Loss =
@@ -33,17 +32,16 @@ module SimClr =
         Citation =
             "Chen, Kornblith, Norouzi and Hinton: A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020"
         Quirks = Map.empty
-        Needs = []
+        Before = []
+        From = None
         Branches = [ clean ]
         Head = Head.mlp 128L
-        Step = {
-            Views = twoViews (views 0.08 0.5)
-            Adversaries = []
-            Passes = [ Pass.train "clean" [ "v1"; "v2" ] clean ]
-            Formula = "NTX(F(x1), F(x2)), T = 0.5"
-            Loss = contrast 0.5 "clean" "v1" "clean" "v2"
-            Measures = fun _ -> []
-        }
+        Step =
+            Step.create
+                (twoViews (views 0.08 0.5))
+                [ Pass.train "clean" [ "v1"; "v2" ] clean ]
+                "NTX(F(x1), F(x2)), T = 0.5"
+                (contrast 0.5 "clean" "v1" "clean" "v2")
         Averages = []
         Memory = Memory.none
         Sampling = Everything
@@ -51,9 +49,10 @@ module SimClr =
             Optimizer = Transform.larsMomentum (Schedule.warmUp 10 (Schedule.cosine 4.0 0.0)) 0.9 1e-3 1e-6
             Batch = 512
             Epochs = 1000
+            Replays = 1
             Dataset = "cifar10"
             Network = "resnet18"
-            Trains = fun _ -> true
+            Trains = Recipe.everything
         }
         Deploy = Online, clean
     }

@@ -42,7 +42,7 @@ type Loss = Scene -> Tensor
 [<NoEquality; NoComparison>]
 type ViewSpec = {
     Name: string
-    /// <c>"image"</c>, or images that an earlier stage made.
+    /// <c>"image"</c>, images that an earlier stage made, or a view above.
     Source: string
     Make: Progress -> View
 }
@@ -54,16 +54,32 @@ type Adversary = {
     Makes: (string * string) list
     Threat: Threat
     Ascent: Ascent
-    /// Run at every iteration; eval passes over fixed views run once, before the first.
+    /// Run at every iteration, but once for all where nothing about them changes: they see no view that is
+    /// raised, and keep no statistics.
     Passes: Pass list
     /// To be raised.
     Objective: Loss
+    /// The gradients that the objective sends into the parameters at every iteration are added to those of the
+    /// step: what codes do that forget to clear them.
+    Leaks: bool
+}
+
+/// Views moved by perturbations that are carried from step to step and climb by the backward pass of the
+/// step's own loss (free adversarial training; Shafahi et al. 2019). A row of the batch carries one.
+[<NoEquality; NoComparison>]
+type Free = {
+    /// New views, each with the view that it moves.
+    Makes: (string * string) list
+    Threat: Threat
+    /// Its rule makes the next perturbation; start, steps and restarts have no part.
+    Ascent: Ascent
 }
 
 /// A training step as data.
 [<NoEquality; NoComparison>]
 type Step = {
     Views: ViewSpec list
+    Free: Free option
     Adversaries: Adversary list
     Passes: Pass list
     /// The loss in the paper's notation.
@@ -71,6 +87,10 @@ type Step = {
     Loss: Loss
     /// Numbers worth watching besides the loss.
     Measures: Scene -> (string * float) list
+    /// Gradients are taken at weights that are first moved to raise the loss: each matrix or kernel by this
+    /// part of its own length along its gradient (adversarial weight perturbation; Wu et al. 2020, eq. 7 to
+    /// 10). 0 is off.
+    WeightStep: Schedule
 }
 
 [<RequireQualifiedAccess>]
@@ -81,16 +101,23 @@ module Pass =
         Name = name
         Views = views
         Who = Online
-        Call = { Branch = branch; Mode = Train; Mixed = true }
+        Call = { Call.create branch Train with Mixed = true }
         Learn = true
         Keep = true
     }
 
+    /// The same without learning: no gradient into the parameters, no statistics move.
+    let look pass = { pass with Learn = false; Keep = false }
+
     /// Looks only: eval mode, no gradient into the parameters, nothing moves.
     let eval name views branch =
-        let pass = train name views branch
+        let pass = look (train name views branch)
 
-        { pass with Call = { pass.Call with Mode = Eval }; Learn = false; Keep = false }
+        { pass with Call = { pass.Call with Mode = Eval } }
+
+    /// By another network than the one in training: no gradient into its parameters; the statistics of an
+    /// average move with its own batches where the pass is in train mode.
+    let by who pass = { pass with Who = who; Learn = false }
 
 [<RequireQualifiedAccess>]
 module Scene =
@@ -98,8 +125,37 @@ module Scene =
     /// The embeddings of a view in a pass, from all ranks: [n; d].
     let embedding pass view scene = scene.Gather (scene.Output pass view).Embedding
 
+    /// The encoder's features of a view in a pass, from all ranks: [n; f].
+    let features pass view scene = scene.Gather (scene.Output pass view).Features
+
+    /// Another head's output of a view in a pass, from all ranks.
+    let head name pass view scene = scene.Gather (scene.Output pass view).Heads[name]
+
+    /// A number that the method carries on, 0 where there is none yet.
+    let real name scene =
+        match Map.tryFind name scene.Memory with
+        | Some(Real value) -> value
+        | _ -> 0.0
+
 [<RequireQualifiedAccess>]
 module Step =
+
+    /// Views, the passes over them, and a loss with its formula; no adversary.
+    let create views passes formula loss = {
+        Views = views
+        Free = None
+        Adversaries = []
+        Passes = passes
+        Formula = formula
+        Loss = loss
+        Measures = fun _ -> []
+        WeightStep = Schedule.constant 0.0
+    }
+
+    /// Views of the image by name, each with its augmentation.
+    let views named : ViewSpec list =
+        named
+        |> List.map (fun (name, view: View) -> { Name = name; Source = "image"; Make = fun _ -> view })
 
     // Every name that is used must have been made; the nearest that was is suggested.
     let private unknown kind (known: string list) name =
@@ -116,10 +172,13 @@ module Step =
                 yield! Option.toList (unknown "branch" branchNames (Branch.name pass.Call.Branch))
         ]
 
+        let makes views makes = makes |> List.map snd |> List.choose (unknown "view" views)
+        let free = step.Free |> Option.map _.Makes |> Option.defaultValue []
+
         let made, adversaries =
-            ((drawn, []), step.Adversaries)
+            ((drawn @ List.map fst free, makes drawn free), step.Adversaries)
             ||> List.fold (fun (views, errors) adversary ->
-                let starts = adversary.Makes |> List.map snd |> List.choose (unknown "view" views)
+                let starts = makes views adversary.Makes
                 let views = views @ List.map fst adversary.Makes
                 views, errors @ starts @ passes views adversary.Passes)
 

@@ -6,6 +6,8 @@ type Input = {
     /// Mean and standard deviation of each channel, for the layer in front.
     Mean: float list
     Std: float list
+    /// How many classes the images have.
+    Classes: int
 }
 
 /// A convolutional encoder from layers.
@@ -13,13 +15,14 @@ type Input = {
 module Backbone =
 
     /// A network whose embedding is its features.
-    let ofLayers text (features: int64) (layers: Layer list) : Network =
+    let ofLayers text (input: Input) (features: int64) (layers: Layer list) : Network =
         let body = Layer.sequence layers
 
         {
             Text = text
             FeatureWidth = features
             EmbeddingWidth = features
+            Classes = input.Classes
             Init = body.Init
             Apply =
                 fun call parameters buffers images ->

@@ -103,15 +103,14 @@ module Layer =
                     torch.nn.functional.conv2d (x, parameters[weight], null, strides, paddings), buffers
         }
 
-    /// A linear map: [n; input] -> [n; output].
-    let linear name bias (input: int64) (output: int64) =
+    let private affine name bias (input: int64) (output: int64) (begun: int64 list -> Draw -> Tensor) =
         let weight, offset = name + ".weight", name + ".bias"
 
         {
             Text = sprintf "linear %d" output
             Init =
                 fun draw ->
-                    let start shape name = single name (uniform shape (float input)) draw
+                    let start shape name = single name (begun shape) draw
                     let parameters = start [ output; input ] weight
                     (if bias then merge parameters (start [ output ] offset) else parameters), Map.empty
             Run =
@@ -120,25 +119,37 @@ module Layer =
                     torch.nn.functional.linear (x, parameters[weight], b), buffers
         }
 
-    /// Batch normalisation over [n; c] or [n; c; h; w] with weights and running statistics of their own for
-    /// every branch (Xie et al. 2020). Momentum 0.1 and eps 1e-5, PyTorch's defaults.
-    let batchNorm (branches: Branch list) name (channels: int64) =
-        let tensor branch part = Branch.suffix branch (name + "." + part)
+    /// A linear map, started as PyTorch starts one: [n; input] -> [n; output].
+    let linear name bias (input: int64) (output: int64) =
+        affine name bias input output (fun shape -> uniform shape (float input))
+
+    /// A linear map that starts at zero.
+    let linearFromZero name bias (input: int64) (output: int64) =
+        affine name bias input output (fun shape _ -> torch.zeros (Array.ofList shape))
+
+    // Without branches there is one set for all, under the plain names.
+    let private norm learnt (branches: Branch list) name (channels: int64) =
+        let tensor part = name + "." + part
+        let named branch part = if branches.IsEmpty then tensor part else Branch.suffix branch (tensor part)
+
         let all part (value: float) =
-            branches
-            |> List.map (fun b -> tensor b part, torch.full ([| channels |], value.ToScalar(), torch.float32))
+            match branches with
+            | [] -> [ tensor part ]
+            | _ -> branches |> List.map (fun branch -> named branch part)
+            |> List.map (fun name -> name, torch.full ([| channels |], value.ToScalar(), torch.float32))
             |> Map.ofList
 
         {
-            Text = "BN"
+            Text = if learnt then "BN" else "BN without weights"
             Init =
                 fun _ ->
-                    merge (all "weight" 1.0) (all "bias" 0.0),
+                    (if learnt then merge (all "weight" 1.0) (all "bias" 0.0) else Map.empty),
                     merge (all "running_mean" 0.0) (all "running_var" 1.0)
             Run =
                 fun call parameters (x, buffers) ->
-                    let named = tensor call.Branch
-                    let weight, bias = parameters[named "weight"], parameters[named "bias"]
+                    let named = named call.Branch
+                    let own part = if learnt then parameters[named part] else null
+                    let weight, bias = own "weight", own "bias"
                     let mean, var = buffers[named "running_mean"], buffers[named "running_var"]
 
                     match call.Mode with
@@ -146,6 +157,17 @@ module Layer =
                     | Train ->
                         // libtorch moves the statistics it is given in place, so it is given copies.
                         let mean, var = mean.clone (), var.clone ()
-                        let y = torch.nn.functional.batch_norm (x, mean, var, weight, bias, true)
+                        let y =
+                            torch.nn.functional.batch_norm (x, mean, var, weight, bias, true, call.Momentum)
                         y, buffers |> Map.add (named "running_mean") mean |> Map.add (named "running_var") var
         }
+
+    /// Batch normalisation over [n; c] or [n; c; h; w] with weights and running statistics of their own for
+    /// every branch (Xie et al. 2020); eps 1e-5, PyTorch's.
+    let batchNorm (branches: Branch list) name channels = norm true branches name channels
+
+    /// One batch normalisation for all branches, under PyTorch's plain names.
+    let sharedNorm name channels = norm true [] name channels
+
+    /// Batch normalisation that only normalises: no weight, no bias.
+    let plainNorm branches name channels = norm false branches name channels

@@ -17,6 +17,8 @@ type Call = {
     Mode: Mode
     /// The pass may run in the run's lower precision.
     Mixed: bool
+    /// How far running statistics move towards the batch's: 0.1 as PyTorch has it.
+    Momentum: float
 }
 
 /// Learnt tensors under PyTorch's names; a batch norm's carry the branch: <c>"bn1.weight@adv"</c>.
@@ -45,11 +47,17 @@ type Network = {
     FeatureWidth: int64
     /// Width of the embedding.
     EmbeddingWidth: int64
+    /// Classes of the images it is made for: what a classifier on top of it gives.
+    Classes: int
     /// Fresh parameters and buffers, a function of the draw alone.
     Init: Draw -> Parameters * Buffers
     /// Images [n; c; h; w] in [0, 1] to the output and the buffers after the pass.
     Apply: Call -> Parameters -> Buffers -> Tensor -> Output * Buffers
 }
+
+/// A network with its weights, and the branch that it is used by.
+[<NoEquality; NoComparison>]
+type Model = { Network: Network; Branch: Branch; Weights: Parameters * Buffers }
 
 [<RequireQualifiedAccess>]
 module Branch =
@@ -64,6 +72,15 @@ module Branch =
         match name.IndexOf '@' with
         | -1 -> None
         | at -> Some(Branch(name.Substring(at + 1)))
+
+    /// A tensor's name without its branch.
+    let stem (name: string) = name.Split('@')[0]
+
+[<RequireQualifiedAccess>]
+module Call =
+
+    /// In full precision, PyTorch's momentum.
+    let create branch mode = { Branch = branch; Mode = mode; Mixed = false; Momentum = 0.1 }
 
 [<RequireQualifiedAccess>]
 module Output =
@@ -90,7 +107,10 @@ module Network =
 
     /// The encoder as a function of images alone: eval mode, one branch, its features [n; f] in float32.
     let encoder branch (parameters: Parameters, buffers: Buffers) network : Tensor -> Tensor =
-        let call = { Branch = branch; Mode = Eval; Mixed = false }
+        let call = Call.create branch Eval
 
         fun images ->
             Scope.tensor (fun () -> (fst (network.Apply call parameters buffers images)).Features.alias())
+
+    /// The same function of the model's own parameters and branch.
+    let ofModel (model: Model) = encoder model.Branch model.Weights model.Network

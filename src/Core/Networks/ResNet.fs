@@ -68,4 +68,5 @@ module ResNet =
         @ [ Layer.globalPool ]
         |> Backbone.ofLayers
             (sprintf "ResNet-18, %s stem, width %d" (if kind = CifarStem then "CIFAR" else "ImageNet") w)
+            input
             (8L * w)

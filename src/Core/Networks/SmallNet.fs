@@ -21,4 +21,4 @@ module SmallNet =
         @ block 4 (2L * w) (4L * w) 2L
         @ block 5 (4L * w) (4L * w) 1L
         @ [ Layer.globalPool ]
-        |> Backbone.ofLayers (sprintf "five 3x3 convolutions of %d to %d channels" w (4L * w)) (4L * w)
+        |> Backbone.ofLayers (sprintf "five 3x3 convolutions of %d to %d channels" w (4L * w)) input (4L * w)

@@ -5,12 +5,38 @@ open System.IO
 open System.Text.Json
 open FsToolkit.ErrorHandling
 
+/// What evaluation takes of a run's state.
+type Deployment = {
+    /// The average that is deployed; None: the network in training.
+    Average: string option
+    Branch: string
+    /// All branches of the network's batch norms.
+    Branches: string list
+    /// The method is registered: its head can be built from its name. Of another only the encoder is.
+    Registered: bool
+}
+
+[<RequireQualifiedAccess>]
+module Deployment =
+
+    /// A method's.
+    let ofMethod registered (method: Method) = {
+        Average =
+            match fst method.Deploy with
+            | Average name -> Some name
+            | _ -> None
+        Branch = Branch.name (snd method.Deploy)
+        Branches = method.Branches |> List.map Branch.name
+        Registered = registered
+    }
+
 /// A run's state on disk with what rebuilds its network: one safetensors file, written whole or not at all,
 /// and the one before it, which is used where the newest is damaged.
 [<NoEquality; NoComparison>]
 type Checkpoint = {
     Configuration: Configuration
     Input: Input
+    Deployment: Deployment
     /// Owned by who loaded it.
     State: State
 }
@@ -58,6 +84,7 @@ module Checkpoint =
             Map [
                 "configuration", Configuration.toJson checkpoint.Configuration
                 "input", JsonSerializer.Serialize(checkpoint.Input, Configuration.json)
+                "deployment", JsonSerializer.Serialize(checkpoint.Deployment, Configuration.json)
             ]
 
         try
@@ -68,18 +95,23 @@ module Checkpoint =
         | :? IOException
         | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
 
-    let private inputOf path (text: string) =
-        let foreign = Error(Error.Damaged(path, "it does not say what images its network takes."))
+    // A part of the metadata, refused where JSON left out what cannot be absent.
+    let private partOf<'part> path what (isWhole: 'part -> bool) (text: string) =
+        let foreign = Error(Error.Damaged(path, sprintf "it does not say %s." what))
 
         try
-            let input = JsonSerializer.Deserialize<Input>(text, Configuration.json)
-            // JSON may leave fields out.
-            if isNull (box input) || isNull (box input.Mean) || isNull (box input.Std) then
-                foreign
-            else
-                Ok input
+            let part = JsonSerializer.Deserialize<'part>(text, Configuration.json)
+            if isNull (box part) || not (isWhole part) then foreign else Ok part
         with :? JsonException ->
             foreign
+
+    let private inputOf path =
+        partOf<Input> path "what images its network takes" (fun input ->
+            not (isNull (box input.Mean) || isNull (box input.Std)))
+
+    let private deploymentOf path =
+        partOf<Deployment> path "what of it is to be used" (fun deployment ->
+            not (isNull deployment.Branch || isNull (box deployment.Branches)))
 
     let private ofFile path = result {
         let! metadata, tree = Safetensors.read path
@@ -91,12 +123,18 @@ module Checkpoint =
         let parts = result {
             let! configuration = field "configuration" |> Result.bind (Configuration.ofJson path)
             let! input = field "input" |> Result.bind (inputOf path)
-            return configuration, input
+            let! deployment = field "deployment" |> Result.bind (deploymentOf path)
+            return configuration, input, deployment
         }
 
         match parts with
-        | Ok(configuration, input) ->
-            return { Configuration = configuration; Input = input; State = State.ofTree tree }
+        | Ok(configuration, input, deployment) ->
+            return {
+                Configuration = configuration
+                Input = input
+                Deployment = deployment
+                State = State.ofTree tree
+            }
         | Error e ->
             for x in Tree.tensors tree do
                 x.Dispose()

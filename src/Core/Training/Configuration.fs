@@ -24,7 +24,10 @@ type Configuration = {
     /// A network of the zoo and the channels of its first stage.
     Network: string option
     Width: int option
-    /// Passes over the images.
+    /// Runs that take the place of a method's stages, or that only the user can name: the stage's name and
+    /// the run's folder.
+    Given: Map<string, string> option
+    /// Passes over the images; a method of several stages divides them as its recipe does.
     Epochs: int option
     /// Images a step.
     Batch: int option
@@ -54,6 +57,7 @@ module Configuration =
         Images = None
         Network = None
         Width = None
+        Given = None
         Epochs = None
         Batch = None
         Optimizer = None
@@ -173,9 +177,8 @@ module Configuration =
         | "adam" -> Ok(Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale (peak 1e-3) ])
         | other -> Error(Error.UnknownName("optimiser", other, [ "lars"; "sgd"; "adam" ]))
 
-    /// The method that a configuration describes, with its changes applied.
-    let methodOf (c: Configuration) = result {
-        let! m = Registry.find c.Method
+    /// A method with a configuration's changes applied, to the stages before it too.
+    let rec customise (c: Configuration) (m: Method) : Result<Method, Error> = result {
         let! threat = c.Threat |> Option.traverseResult Threat.parse
         let m = threat |> Option.fold (fun m threat -> Method.withThreat threat m) m
 
@@ -191,22 +194,62 @@ module Configuration =
                 )
         | Some name, peak ->
             let! optimizer = optimizer name peak (Option.defaultValue m.Recipe.Epochs c.Epochs)
-
-            return { m with Recipe = { m.Recipe with Optimizer = optimizer } }
+            return Method.withOptimizer optimizer m
     }
 
-    /// The network that a configuration describes, head included, for images of a kind.
-    let networkOf (c: Configuration) (input: Input) = result {
-        let! m = methodOf c
-        let name = Option.defaultValue m.Recipe.Network c.Network
+    /// The registered method that a configuration names, with its changes applied.
+    let methodOf (c: Configuration) = Registry.find c.Method |> Result.bind (customise c)
+
+    /// The backbone that a configuration describes, for a method's branches and images of a kind.
+    let backboneOf (c: Configuration) (recipe: Recipe) branches (input: Input) = result {
+        let name = Option.defaultValue recipe.Network c.Network
         let! build = Zoo.find name (Option.map int64 c.Width)
-        return m.Head.Run(build input m.Branches)
+        return build input branches
     }
 
-    // What can be checked before the data is there; all faults at once.
-    let private validate (c: Configuration) = validation {
-        let! m = methodOf c
+    /// The same with the method's head.
+    let networkOf (c: Configuration) (m: Method) (input: Input) =
+        backboneOf c m.Recipe m.Branches input |> Result.map m.Head.Run
+
+    // Every stage that only the user can name is named, and nothing else is.
+    let private given (c: Configuration) (m: Method) =
+        let named = Option.defaultValue Map.empty c.Given
+        let stages =
+            m.Before
+            |> List.filter (fun stage ->
+                match stage with
+                | Make _ -> false
+                | _ -> true)
+        let names = stages |> List.map Stage.name
+
+        let missing =
+            stages
+            |> List.tryPick (fun stage ->
+                match stage with
+                | Given(name, advice) when not (named.ContainsKey name) ->
+                    let text = sprintf "'%s' needs a run named %s=RUN: %s" m.Name name advice
+                    Some(Error.BadOption("--given", text))
+                | _ -> None)
+
+        let surplus =
+            named
+            |> Map.tryPick (fun name _ ->
+                if List.contains name names then None
+                elif names.IsEmpty then
+                    let text = sprintf "'%s' has no stage that a run can stand for." m.Name
+                    Some(Error.BadOption("--given", text))
+                else
+                    Some(Error.UnknownName("stage", name, names)))
+
+        Option.orElse surplus missing |> Option.map Error |> Option.defaultValue (Ok())
+
+    /// What a run needs besides its data: method, precision, device; or all faults that can be seen before the
+    /// data is there.
+    let validate (c: Configuration) (m: Method) = validation {
+        let! m = customise c m
         and! _ = Zoo.find (Option.defaultValue "small" c.Network) (Option.map int64 c.Width)
+        and! _ = given c m
+        and! _ = Method.faults m |> List.tryHead |> Option.map Error |> Option.defaultValue (Ok())
         and! _ = atLeast 2 "--images" c.Images
         and! _ = atLeast 1 "--epochs" c.Epochs
         and! _ = atLeast 2 "--batch" c.Batch
@@ -218,23 +261,27 @@ module Configuration =
     }
 
     /// All faults of a configuration that can be seen without its data.
-    let check (c: Configuration) = validate (settle c) |> Result.map ignore
+    let check (c: Configuration) =
+        Registry.find c.Method |> Result.mapError List.singleton |> Result.bind (validate (settle c)) |> Result.map ignore
 
-    /// The run that a configuration describes, or all faults of it. The training holds the data set; dispose
-    /// that when done.
-    let training (c: Configuration) : Result<Training, Error list> = result {
-        let! m, precision, device = validate (settle c)
-        let! all = Catalogue.load c.Dataset c.Data true |> Result.mapError List.singleton
-        c.Threads |> Option.iter torch.set_num_threads
+    /// The training images that a configuration names. Dispose them when done.
+    let dataset (c: Configuration) = result {
+        let! all = Catalogue.load c.Dataset c.Data true
 
-        let dataset =
+        return
             match c.Images with
             | Some n when int64 n < all.Count ->
                 use all = all
                 Dataset.sample c.Seed n all
             | _ -> all
+    }
 
-        let! network = networkOf c (Dataset.input dataset) |> Result.mapError List.singleton
+    /// The training of a method on a set, as a configuration describes it.
+    let training (c: Configuration) (m: Method) precision device dataset made = result {
+        let! network = networkOf c m (Dataset.input dataset)
+
+        let pick choose =
+            made |> Map.toSeq |> Seq.choose (fun (name, artifact) -> choose name artifact) |> Seq.concat |> Map.ofSeq
 
         return {
             Machine = {
@@ -242,10 +289,24 @@ module Configuration =
                 Device = device
                 Precision = precision
                 Seed = c.Seed
-                Frozen = Map.empty
+                Frozen =
+                    pick (fun name artifact ->
+                        match artifact with
+                        | Trained model -> Some [ name, model ]
+                        | _ -> None)
             }
             Method = m
             Dataset = dataset
+            Labels =
+                pick (fun _ artifact ->
+                    match artifact with
+                    | Labels labels -> Some(Map.toList labels)
+                    | _ -> None)
+            Images =
+                pick (fun name artifact ->
+                    match artifact with
+                    | Images images -> Some [ name, images ]
+                    | _ -> None)
             Batch = Option.defaultValue m.Recipe.Batch c.Batch
             Epochs = Option.defaultValue m.Recipe.Epochs c.Epochs
         }

@@ -8,8 +8,12 @@ open TorchSharp
 type Training = {
     Machine: Machine
     Method: Method
-    /// Borrowed; it must outlive the run.
+    /// Borrowed, like all tensors here; they must outlive the run.
     Dataset: Dataset
+    /// Labels of every image that earlier stages made, by name: int64 [n].
+    Labels: Map<string, Tensor>
+    /// Every image as earlier stages made it, by name: uint8 [n; c; h; w].
+    Images: Map<string, Tensor>
     /// Images a step.
     Batch: int
     Epochs: int
@@ -18,8 +22,11 @@ type Training = {
 /// One step done. It carries numbers; the state itself only as a copy on demand.
 [<NoEquality; NoComparison>]
 type Event = {
+    /// What is going on: the method's name, or that of a stage before it, <c>"deacl/teacher"</c>.
+    Stage: string
     /// Where the run stands after the step.
     At: Progress
+    /// NaN for a stage without training, where a step is an image.
     Loss: float
     Measures: (string * float) list
     /// A deep copy of the state after the step; its caller disposes it. Only while the sequence stands here.
@@ -30,57 +37,165 @@ type Event = {
 [<RequireQualifiedAccess>]
 module Training =
 
+    // The rows that a coreset rule keeps out of training, and those that are trained on.
+    let private parted training =
+        let n = int training.Dataset.Count
+
+        match training.Method.Sampling with
+        | Everything -> [||], Array.init n id
+        | Chosen coreset ->
+            Draw.create training.Machine.Seed "held-out" [||]
+            |> Draw.permutation n
+            |> Array.splitAt (min coreset.HeldOut (n / 10))
+            |> fun (heldOut, rest) -> Array.map int64 heldOut, Array.sort rest
+
     // A last batch of a single image has nothing to be contrasted with, so it is left out.
-    let private stepsPerEpoch training =
-        let n, batch = int training.Dataset.Count, training.Batch
+    let private batchesPerEpoch training =
+        let n, batch = (snd (parted training)).Length, training.Batch
         max 1 (n / batch + (if n % batch > 1 then 1 else 0))
 
-    // The rows of a step: each epoch is a permutation of its own.
-    let private rows training (progress: Progress) =
-        { Draw.create training.Machine.Seed "order" [||] with Epoch = progress.Epoch }
-        |> Draw.permutation (int training.Dataset.Count)
-        |> Array.skip (progress.StepInEpoch * training.Batch)
-        |> Array.truncate training.Batch
-        |> Array.map int64
+    let private stepsPerEpoch training = batchesPerEpoch training * training.Method.Recipe.Replays
+
+    // The batches of an epoch: each is a permutation of its own.
+    let private batches training epoch =
+        let rows = snd (parted training)
+
+        { Draw.create training.Machine.Seed "order" [||] with Epoch = epoch }
+        |> Draw.permutation rows.Length
+        |> Array.map (fun at -> int64 rows[at])
+        |> Array.chunkBySize training.Batch
+        |> Array.truncate (batchesPerEpoch training)
+
+    let private chosenBatches = "coreset/batches"
+
+    // The batches that a coreset rule chose, one a row.
+    let private chosen (state: State) =
+        match Map.tryFind chosenBatches state.Memory with
+        | Some(Value rows) ->
+            Scope.value (fun () -> rows.cpu().data<int64>().ToArray())
+            |> Array.chunkBySize (int rows.shape[1])
+            |> Some
+        | _ -> None
+
+    // The rows of the step that a state is about to make.
+    let private rows training (progress: Progress) (chosen: int64[][] option) =
+        let place = progress.StepInEpoch / training.Method.Recipe.Replays
+
+        match chosen with
+        | Some chosen -> chosen[place]
+        | None -> (batches training progress.Epoch)[place]
 
     let private onDevice (device: torch.Device) (tensors: Map<string, Tensor>) =
         tensors |> Map.map (fun _ x -> x.``to`` device)
+
+    // A model's tensors under a method's names, where it has them in that shape: every branch starts from the
+    // one that the model is used by.
+    let private startingFrom (model: Model) (fresh: Map<string, Tensor>) (weights: Map<string, Tensor>) =
+        fresh
+        |> Map.map (fun name x ->
+            let plain = Branch.stem name
+            let found =
+                Map.tryFind (Branch.suffix model.Branch plain) weights
+                |> Option.orElse (Map.tryFind plain weights)
+
+            match found with
+            | Some given when given.shape = x.shape -> given.detach().clone()
+            | _ -> x)
 
     /// The first state of a run; it belongs to no scope.
     let start training : State =
         use _ = torch.NewDisposeScope()
         use _ = torch.no_grad ()
-        let machine = training.Machine
-        let parameters, buffers = machine.Network.Init(Draw.create machine.Seed "init" [||])
+        let machine, method = training.Machine, training.Method
+        let draw = Draw.create machine.Seed "init" [||]
+        let parameters, buffers = machine.Network.Init draw
+
+        let parameters, buffers =
+            match method.From with
+            | Some name ->
+                let model = machine.Frozen[name]
+
+                startingFrom model parameters (fst model.Weights),
+                startingFrom model buffers (snd model.Weights)
+            | None -> parameters, buffers
+
         let parameters, buffers = onDevice machine.Device parameters, onDevice machine.Device buffers
+        let copy tensors = Tree.toTensors (Tree.copy (Tree.ofTensors tensors))
+
+        let memory =
+            method.Memory.Init (Draw.sub "memory" draw) machine.Network.EmbeddingWidth
+            |> Map.map (fun _ leaf ->
+                match leaf with
+                | Value x -> Value(x.``to`` machine.Device)
+                | other -> other)
 
         let state = {
             Online = parameters, buffers
-            Averages = Map.empty
-            Optimizer = training.Method.Recipe.Optimizer.Init parameters
-            Memory = training.Method.Memory.Init machine.Seed
+            Averages =
+                method.Averages |> List.map (fun a -> a.Name, (copy parameters, copy buffers)) |> Map.ofList
+            Optimizer = method.Recipe.Optimizer.Init parameters
+            Memory = memory
             Progress = Progress.start (stepsPerEpoch training) training.Epochs
         }
 
-        let copy () = onDevice machine.Device (Tree.toTensors (Tree.copy (Tree.ofTensors parameters)))
-        let copyBuffers () = Tree.toTensors (Tree.copy (Tree.ofTensors buffers))
-
-        let averages =
-            training.Method.Averages |> List.map (fun a -> a.Name, (copy (), copyBuffers ())) |> Map.ofList
-
-        let state = { state with Averages = averages }
         Scope.adopt (State.tensors state)
         state
 
-    /// The batch that the run's next step sees; its tensors belong to the caller's scope.
-    let nextBatch training (progress: Progress) : Batch =
-        let ids = rows training progress
+    let private batchOf training (ids: int64[]) : Batch =
+        let device = training.Machine.Device
+        let pick (all: Tensor) = all.index_select(0L, torch.tensor(ids).``to`` all.device).``to`` device
 
         {
             Ids = ids
-            Images = Map [ "image", training.Dataset.Batch training.Machine.Device ids ]
-            Labels = Map [ "class", training.Dataset.LabelsOf training.Machine.Device ids ]
+            Images =
+                training.Images
+                |> Map.map (fun _ all ->
+                    Scope.tensor (fun () -> (pick all).``to``(torch.float32) / 255.0))
+                |> Map.add "image" (training.Dataset.Batch device ids)
+            Labels =
+                training.Labels
+                |> Map.map (fun _ all -> Scope.tensor (fun () -> pick all))
+                |> Map.add "class" (training.Dataset.LabelsOf device ids)
         }
+
+    /// The batch that a run's next step sees where all batches are trained on; its tensors belong to the
+    /// caller's scope.
+    let nextBatch training (progress: Progress) : Batch = batchOf training (rows training progress None)
+
+    // The coreset that is due at a state's epoch, as memory.
+    let private choose training (state: State) (coreset: Coreset) : Tree =
+        let whole = batches training state.Progress.Epoch |> Array.filter (fun b -> b.Length = training.Batch)
+        let buffers = snd state.Online
+
+        let gradient trains step parameters ids =
+            let method = { training.Method with Step = step; Memory = Memory.none }
+            let state = { state with Online = parameters, buffers }
+            let batch = batchOf training ids
+            (Engine.run training.Machine method trains state batch).Gradients
+
+        let probe = {
+            Parameters = fst state.Online
+            HeldOut = fst (parted training)
+            Gradient = gradient
+        }
+
+        let places = if whole.Length = 0 then [||] else coreset.Choose probe whole
+
+        match places with
+        | [||] -> Map.empty
+        | _ ->
+            let rows = places |> Array.map (fun place -> whole[place]) |> Array.concat
+            Map [
+                chosenBatches, Value(torch.tensor(rows).reshape([| places.LongLength; int64 training.Batch |]))
+            ]
+
+    let private withCoreset training (state: State) =
+        match training.Method.Sampling with
+        | Chosen coreset when state.Progress.StepInEpoch = 0 && coreset.Due state.Progress -> {
+            state with
+                Memory = Tree.join state.Memory (choose training state coreset)
+          }
+        | _ -> state
 
     // A step may spoil the weights while its own loss is still finite; such a state must reach no checkpoint.
     let private isFinite (parameters: Parameters) =
@@ -88,29 +203,40 @@ module Training =
             let largest = parameters |> Map.values |> Seq.map _.abs().max()
             torch.stack(largest).isfinite().all().item<bool>())
 
+    // After the last of the chosen batches the epoch is over.
+    let private ended training chosen (progress: Progress) =
+        match chosen with
+        | Some(batches: int64[][]) when
+            progress.StepInEpoch = batches.Length * training.Method.Recipe.Replays
+            ->
+            Progress.atEpoch (progress.Epoch + 1) progress
+        | _ -> progress
+
     // One step: the next state in place of the old one, or only the loss where that or the weights are not
     // finite.
     let private step training state =
         use _ = torch.NewDisposeScope()
+        let before = state
+        let state = withCoreset training state
+        let chosen = chosen state
+        let batch = batchOf training (rows training state.Progress chosen)
         let recipe = training.Method.Recipe
-        let outcome =
-            Engine.run
-                training.Machine
-                training.Method
-                recipe.Trains
-                state
-                (nextBatch training state.Progress)
 
-        let next = Engine.update recipe.Optimizer training.Method state outcome
+        try
+            let outcome = Engine.run training.Machine training.Method recipe.Trains.Run state batch
+            let next = Engine.update recipe.Optimizer training.Method state outcome
+            let next = { next with Progress = ended training chosen next.Progress }
 
-        if not (Double.IsFinite outcome.Loss) then
-            Error outcome.Loss
-        elif not (isFinite (fst next.Online)) then
+            if not (Double.IsFinite outcome.Loss) then
+                Error outcome.Loss
+            elif not (isFinite (fst next.Online)) then
+                Error nan
+            else
+                Scope.adopt (State.tensors next)
+                State.tensors before |> Scope.release (State.tensors next)
+                Ok(next, outcome)
+        with :? EmbeddingException ->
             Error nan
-        else
-            Scope.adopt (State.tensors next)
-            State.tensors state |> Scope.release (State.tensors next)
-            Ok(next, outcome)
 
     /// The run as a lazy sequence, one item a step, from a state that the sequence takes over; disposing its
     /// enumerator frees everything. It ends when the epochs are done, or with Error.Diverged at a loss, or
@@ -126,6 +252,7 @@ module Training =
                     state.Value <- next
 
                     Ok {
+                        Stage = training.Method.Name
                         At = next.Progress
                         Loss = outcome.Loss
                         Measures = outcome.Measures

@@ -1,0 +1,138 @@
+namespace AdvContrast.Core
+
+open System
+open System.IO
+open System.Runtime.InteropServices
+open System.Text.Json
+open AdvContrast.Torch.Engine
+open FsToolkit.ErrorHandling
+open TorchSharp
+
+/// Where a run took place: what bit-for-bit repetition depends on.
+type Platform = {
+    Program: string
+    DotNet: string
+    System: string
+    Processor: string
+    /// Where the tensors come from: <c>"system"</c> or <c>"nuget"</c>.
+    TorchSource: string
+    LibTorch: string
+    Threads: int
+}
+
+/// What a run's folder says of the run.
+type Manifest = {
+    Configuration: Configuration
+    Environment: Platform
+    Started: DateTimeOffset
+    /// Steps done, and steps in all.
+    Step: int64
+    Steps: int64
+    /// The loss of the last step.
+    Loss: float
+    Seconds: float
+    /// Whether <c>--config</c> can repeat it: its method is a registered one.
+    Repeatable: bool
+    /// What ran, in full.
+    Composition: string
+}
+
+[<RequireQualifiedAccess>]
+module Platform =
+
+    let private processor () =
+        try
+            File.ReadLines "/proc/cpuinfo"
+            |> Seq.tryFind (fun line -> line.StartsWith "model name")
+            |> Option.map (fun line -> line.Substring(line.IndexOf ':' + 1).Trim())
+        with :? IOException ->
+            None
+
+    /// This process's.
+    let current () =
+        let version = typeof<Platform>.Assembly.GetName().Version
+
+        {
+            Program = sprintf "AdvContrast %d.%d.%d" version.Major version.Minor version.Build
+            DotNet = RuntimeInformation.FrameworkDescription
+            System = RuntimeInformation.OSDescription
+            Processor = processor () |> Option.defaultValue (string RuntimeInformation.ProcessArchitecture)
+            TorchSource = TorchEngine.Current.Source
+            LibTorch = TorchEngine.Current.LibTorch.Version
+            Threads = torch.get_num_threads ()
+        }
+
+[<RequireQualifiedAccess>]
+module Manifest =
+
+    let private name = "run.json"
+
+    /// Whether a folder holds a run, trained or begun.
+    let existsIn (folder: string) =
+        File.Exists(Path.Combine(folder, name)) || Checkpoint.existsIn folder
+
+    /// Writes <c>run.json</c> into a run's folder, whole or not at all.
+    let save (folder: string) (manifest: Manifest) =
+        let path = Path.Combine(folder, name)
+
+        try
+            File.WriteAllText(path + ".part", JsonSerializer.Serialize(manifest, Configuration.json))
+            File.Move(path + ".part", path, true)
+            Ok()
+        with
+        | :? IOException
+        | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
+
+    let private read (path: string) =
+        try
+            Ok(File.ReadAllText path)
+        with
+        | :? FileNotFoundException
+        | :? DirectoryNotFoundException ->
+            Error(Error.Missing("A configuration", path, "Give the run.json of a run."))
+        | :? IOException
+        | :? UnauthorizedAccessException as e -> Error(Error.Damaged(path, e.Message))
+
+    // The text of a configuration, and whether it says enough to repeat its run.
+    let private inner path (text: string) =
+        try
+            use json = JsonDocument.Parse text
+
+            match
+                json.RootElement.TryGetProperty "configuration",
+                json.RootElement.TryGetProperty "repeatable"
+            with
+            | (true, inner), (_, repeatable) ->
+                Ok(inner.GetRawText(), repeatable.ValueKind <> JsonValueKind.False)
+            | (false, _), _ -> Ok(text, true)
+        with
+        | :? JsonException
+        | :? InvalidOperationException ->
+            Error(Error.Damaged(path, "it is not JSON with a run's configuration."))
+
+    /// The configuration in a manifest, or in a file that holds a configuration alone. Error for that of a run
+    /// whose method is not registered.
+    let configuration (path: string) = result {
+        let! text = read path
+        let! inner, repeatable = inner path text
+
+        if not repeatable then
+            let why = "its method was composed in a script and is not registered; run that script again."
+            return! Error(Error.Damaged(path, why))
+
+        return! Configuration.ofJson path inner
+    }
+
+    /// The configuration of the run in a folder: that of its newest good checkpoint, else of its manifest.
+    let ofRun (folder: string) = result {
+        let manifest = Path.Combine(folder, name)
+
+        if Checkpoint.existsIn folder || not (File.Exists manifest) then
+            let! checkpoint, _ = Checkpoint.load folder
+            State.dispose checkpoint.State
+            return checkpoint.Configuration
+        else
+            let! text = read manifest
+            let! inner, _ = inner manifest text
+            return! Configuration.ofJson manifest inner
+    }
