@@ -11,7 +11,7 @@ type Inferior = {
 /// RoCL's contrast of three views (Kim, Tack and Hwang 2020) and the asymmetric forms that A-InfoNCE
 /// gives it. Every similarity sends its gradient to the anchor alone.
 [<RequireQualifiedAccess>]
-module Rocl =
+module ThreeViews =
 
     /// What its two views of an image give: NT-Xent with a stop-gradient on the candidates. It is what
     /// RoCL's attack raises, and 1/256 of it with the adversarial view is RoCL's regulariser.

@@ -5,7 +5,7 @@ open TorchSharp
 /// AdvCL's contrast of an adversarial and several clean views (Fan et al. 2021) and the asymmetric
 /// forms that A-InfoNCE gives it (Yu et al. 2022).
 [<RequireQualifiedAccess>]
-module AdvCl =
+module ManyViews =
 
     let private mean (views: Tensor list) similarity denominator between =
         // Each anchor has one pair with every other view: their mean.
