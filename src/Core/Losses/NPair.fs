@@ -10,9 +10,9 @@ module NPair =
     /// of all images, its own among them; not symmetrised.
     ///
     /// temperature above 0; anchors and positives: [B; d], row m of one the partner of row m of the other,
-    /// raw embeddings. Result 0-dim.
+    /// raw embeddings, B at least 2. Result 0-dim.
     let loss temperature (anchors: Tensor) (positives: Tensor) =
-        Shape.same (nameof positives) positives (nameof anchors) anchors
+        Embeddings.together 2L [ nameof anchors, anchors; nameof positives, positives ]
 
         Scope.tensor (fun () ->
             let partners =
