@@ -18,9 +18,10 @@ module BarlowTwins =
     /// lambda: 0 or more (0.005 as published); view1, view2: [n; d], raw embeddings, n at least 2. Result
     /// 0-dim.
     let loss (lambda: float) (view1: Tensor) (view2: Tensor) =
-        Shape.rank "n;d" (nameof view1) view1
-        Shape.same (nameof view2) view2 (nameof view1) view1
         Shape.nonNegative (nameof lambda) lambda
+        Embeddings.finite (nameof view1) 2L view1
+        Embeddings.finite (nameof view2) 2L view2
+        Shape.same (nameof view2) view2 (nameof view1) view1
 
         Scope.tensor (fun () ->
             let correlation = (standardise view1).t().matmul(standardise view2) / float view1.shape[0]

@@ -7,7 +7,17 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module CrossEntropy =
 
-    /// -log softmax(z)[y] in float32 at least: logits [n; k], labels int64 [n] in 0 .. k-1 -> [n].
+    // Labels are looked at only on the CPU, as embeddings are.
+    let private checkRange (classes: int64) (labels: Tensor) =
+        if labels.is_cpu () then
+            labels.data<int64>().ToArray()
+            |> Array.iteri (fun row label ->
+                if label < 0L || label >= classes then
+                    let expected = sprintf "labels from 0 to %d were expected" (classes - 1L)
+                    invalidArg (nameof labels) (sprintf "%s, row %d has %d." expected row label))
+
+    /// -log softmax(z)[y] in float32 at least: logits [n; k], labels int64 [n] in 0 .. k-1 -> [n]. What the
+    /// logits are is not asked, since a classifier may forbid a class by -infinity.
     let perSample (logits: Tensor) (labels: Tensor) =
         Shape.rank "n;k" (nameof logits) logits
         Shape.rank "n" (nameof labels) labels
@@ -16,6 +26,14 @@ module CrossEntropy =
             invalidArg
                 (nameof labels)
                 (sprintf "one label a row was expected: %d rows, %d labels." logits.shape[0] labels.shape[0])
+
+        if not (logits.is_floating_point ()) then
+            invalidArg (nameof logits) (sprintf "floating point was expected, got %O." logits.dtype)
+
+        if labels.dtype <> torch.int64 then
+            invalidArg (nameof labels) (sprintf "int64 was expected, got %O." labels.dtype)
+
+        checkRange logits.shape[1] labels
 
         Scope.tensor (fun () ->
             let logits =
@@ -26,5 +44,7 @@ module CrossEntropy =
 
             torch.nn.functional.cross_entropy (logits, labels, reduction = torch.nn.Reduction.None))
 
-    /// The mean over samples: 0-dim.
-    let mean (logits: Tensor) (labels: Tensor) = Scope.tensor (fun () -> (perSample logits labels).mean())
+    /// The mean over samples, of which there is at least 1: 0-dim.
+    let mean (logits: Tensor) (labels: Tensor) =
+        if labels.numel () = 0L then invalidArg (nameof labels) "at least 1 sample was expected, got none."
+        Scope.tensor (fun () -> (perSample logits labels).mean())

@@ -12,10 +12,10 @@ module InstanceSpread =
     /// -mean over i of [ log(P_i,positive / D_i) + m * sum over the other j of log(1 - P_ij / D_i) ].
     ///
     /// temperature above 0; spread: m, 0 or more (1 as published); view1 and view2: [B; d], partners by row,
-    /// raw embeddings. The second factor of every similarity gets no gradient. Result 0-dim.
+    /// raw embeddings, B at least 2. The second factor of every similarity gets no gradient. Result 0-dim.
     let loss temperature (spread: float) (view1: Tensor) (view2: Tensor) =
-        Shape.same (nameof view1) view1 (nameof view2) view2
         Shape.nonNegative (nameof spread) spread
+        Embeddings.together 2L [ nameof view1, view1; nameof view2, view2 ]
 
         Scope.tensor (fun () ->
             let similarity = { Similarity.cosine temperature with CandidateShare = 0.0 }

@@ -1,7 +1,5 @@
 namespace AdvContrast.Core
 
-open TorchSharp
-
 /// The one-directional cross-view loss that CLAE calls "Plain" (Ho and Vasconcelos 2020, section 4).
 [<RequireQualifiedAccess>]
 module NPair =
@@ -12,8 +10,8 @@ module NPair =
     /// temperature above 0; anchors and positives: [b; d], row m of one the partner of row m of the other,
     /// raw embeddings, b at least 2. Result 0-dim.
     let loss temperature (anchors: Tensor) (positives: Tensor) =
-        Shape.same (nameof positives) positives (nameof anchors) anchors
         let similarity = Similarity.cosine temperature
+        Embeddings.together 2L [ nameof anchors, anchors; nameof positives, positives ]
 
         Scope.tensor (fun () ->
             InfoNce.loss

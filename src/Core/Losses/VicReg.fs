@@ -24,11 +24,12 @@ module VicReg =
     ///
     /// Weights 0 or more; view1, view2: [n; d], raw embeddings, n at least 2. Result 0-dim.
     let loss (invariance: float) (variance: float) (covariance: float) (view1: Tensor) (view2: Tensor) =
-        Shape.rank "n;d" (nameof view1) view1
+        Shape.nonNegative (nameof invariance) invariance
+        Shape.nonNegative (nameof variance) variance
+        Shape.nonNegative (nameof covariance) covariance
+        Embeddings.finite (nameof view1) 2L view1
+        Embeddings.finite (nameof view2) 2L view2
         Shape.same (nameof view2) view2 (nameof view1) view1
-
-        if view1.shape[0] < 2L then
-            invalidArg (nameof view1) (sprintf "at least 2 rows were expected, got %d." view1.shape[0])
 
         Scope.tensor (fun () ->
             let shortfall1, covariances1 = spread view1

@@ -229,6 +229,7 @@ internal static partial class Ops
     internal static readonly Op less_equal_Tensor = new("less_equal", "Tensor");
     internal static readonly Op lgamma = new("lgamma");
     internal static readonly Op lgamma_ = new("lgamma_");
+    internal static readonly Op linalg_cholesky_ex = new("linalg_cholesky_ex");
     internal static readonly Op linalg_norm = new("linalg_norm");
     internal static readonly Op linalg_norm_ord_str = new("linalg_norm", "ord_str");
     internal static readonly Op linalg_vector_norm = new("linalg_vector_norm");

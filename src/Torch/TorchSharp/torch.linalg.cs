@@ -2,7 +2,7 @@ using AdvContrast.Torch.Binding;
 
 namespace TorchSharp;
 
-// Norms.
+// Norms and factors.
 public static partial class torch
 {
     /// <summary>Linear algebra.</summary>
@@ -23,5 +23,8 @@ public static partial class torch
         public static Tensor vector_norm(
             Tensor input, double ord = 2, long[]? dims = null, bool keepdim = false) =>
             Ops.linalg_vector_norm.Call(input, ord, dims, keepdim);
+
+        public static (Tensor L, Tensor info) cholesky_ex(Tensor input, bool check_errors = false) =>
+            Ops.linalg_cholesky_ex.Call2(input, false, check_errors);
     }
 }
