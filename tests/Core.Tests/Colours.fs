@@ -99,6 +99,13 @@ let tests =
 
             close 1e-6 (floats (Colour.grey.Run (place 3) y)) (floats y) "grey of grey")
 
+        test "solarise turns what is at or above the threshold into its negative" (fun () ->
+            let x = single (tensor [ 2; 1; 1; 3 ] [| 0.0; 0.25; 0.5; 0.75; 1.0; 0.49 |])
+            let y = (Colour.solarise 0.5).Run (place 2) x
+            close 1e-7 (floats y) [| 0.0; 0.25; 0.5; 0.25; 0.0; 0.49 |] "pixels"
+            let low = (Colour.solarise 0.25).Run (place 2) x
+            close 1e-7 (floats low) [| 0.0; 0.75; 0.5; 0.25; 0.0; 0.51 |] "pixels of a lower threshold")
+
         test "images of one channel have no saturation, hue or grey to change" (fun () ->
             let x = images (Source 1) 3 1 5
             Expect.equal (bits (Colour.grey.Run (place 3) x)) (bits x) "grey"

@@ -40,6 +40,10 @@ let main args =
         Crops.tests
         Colours.tests
         Blurs.tests
+        Frequencies.tests
+        Tones.tests
+        Warps.tests
+        Policies.tests
         Schedules.tests
         Transforms.tests
         Steps.tests

@@ -19,6 +19,9 @@ let private all: (string * View) list = [
     "pad", Crop.padded 3L
     "jitter", Colour.jitter 0.8 0.8 0.8 0.2
     "grey", Colour.grey
+    "solarise", Colour.solarise 0.5
+    "AutoAugment", Policy.autoAugmentCifar10
+    "TrivialAugment", Policy.trivialAugmentWide
     "blur", Blur.gaussian
     "SimCLR's", SimClr.views 0.08 0.5
 ]
@@ -57,7 +60,7 @@ let tests =
                 test (name + " says what it is") (fun () -> Expect.isNotWhitespace view.Text "text")
 
             for name, view in all do
-                if name <> "identity" && name <> "grey" then
+                if not (List.contains name [ "identity"; "grey"; "solarise" ]) then
                     test (name + " changes with seed, epoch, step and sample") (fun () ->
                         let x = (images (Source 2) 1 3 12).repeat [| 30L; 1L; 1L; 1L |]
                         let draw = place 30

@@ -6,31 +6,12 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Colour =
 
-    let private isGrey (x: Tensor) = x.shape[1] = 1L
-
-    let private toGrey (x: Tensor) =
-        if isGrey x then
-            x.alias ()
-        else
-            let channel (c: int64) = x.narrow (1L, c, 1L)
-            channel 0L * 0.299 + channel 1L * 0.587 + channel 2L * 0.114
-
-    let private unitRange (x: Tensor) = x.clamp (0.0.ToScalar(), 1.0.ToScalar())
-
-    // A mixture of the image and something else: factor 1 is the image, 0 the other.
-    let private blend (factor: Tensor) (x: Tensor) (other: Tensor) =
-        unitRange (x * factor + other * (1.0 - factor))
-
     let private factor strength purpose draw x =
         View.numbers purpose draw x * (2.0 * strength) + (1.0 - strength)
 
-    let private brightness strength draw x = unitRange (x * factor strength "brightness" draw x)
-
-    let private contrast strength draw (x: Tensor) =
-        blend (factor strength "contrast" draw x) x ((toGrey x).mean([| 1L; 2L; 3L |], true))
-
-    let private saturation strength draw (x: Tensor) =
-        if isGrey x then x.alias () else blend (factor strength "saturation" draw x) x (toGrey x)
+    let private brightness strength draw x = Tone.brightness (factor strength "brightness" draw x) x
+    let private contrast strength draw x = Tone.contrast (factor strength "contrast" draw x) x
+    let private saturation strength draw x = Tone.colour (factor strength "saturation" draw x) x
 
     // Turns the hue by a part of the circle: to the hexcone's hue, saturation and value, and back (Smith
     // 1978).
@@ -54,12 +35,15 @@ module Colour =
         let channelAt (offset: float) =
             let k = (hue + offset).remainder(6.0.ToScalar())
             let edge = torch.minimum (k, 4.0 - k)
-            value - chroma * unitRange edge
+            value - chroma * edge.clamp (0.0.ToScalar(), 1.0.ToScalar())
 
         torch.cat (ResizeArray [ channelAt 5.0; channelAt 3.0; channelAt 1.0 ], 1L)
 
     let private hue strength draw (x: Tensor) =
-        if isGrey x then x.alias () else turnHue ((View.numbers "hue" draw x * 2.0 - 1.0) * strength) x
+        if x.shape[1] = 1L then
+            x.alias ()
+        else
+            turnHue ((View.numbers "hue" draw x * 2.0 - 1.0) * strength) x
 
     /// Brightness, contrast and saturation by factors uniform in 1 +- their strength, hue by a turn uniform
     /// in +- its strength (of the full circle), one after the other in an order that is drawn anew for each
@@ -76,4 +60,9 @@ module Colour =
 
     /// Grey, on as many channels as the image has.
     let grey: View =
-        Named.create "grey" (fun _ x -> Scope.tensor (fun () -> (toGrey x).expand_as(x).contiguous()))
+        Named.create "grey" (fun _ x -> Scope.tensor (fun () -> (Tone.luma x).expand_as(x).contiguous()))
+
+    /// The negative of every pixel at or above a threshold (0.5 in Grill et al. 2020, appendix B).
+    let solarise (threshold: float) : View =
+        Named.create (sprintf "solarise at %g" threshold) (fun _ x ->
+            Scope.tensor (fun () -> torch.where (x.lt (threshold.ToScalar()), x, 1.0 - x)))

@@ -2,8 +2,8 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// A random augmentation: images [n; c; h; w] in [0, 1] to the same shape and range, each sample by its own
-/// draw.
+/// A random augmentation: images [n; c; h; w] in [0, 1] to the same shape and range (but for
+/// <c>Frequency.highPass</c>), each sample by its own draw.
 type View = Named<Draw -> Tensor -> Tensor>
 
 [<RequireQualifiedAccess>]
@@ -24,6 +24,21 @@ module View =
     let internal numbers purpose draw (x: Tensor) =
         let values = Draw.uniform [] (Draw.sub purpose draw)
         Shape.perSample x (values.``to``(x.device).``to`` x.dtype)
+
+    // Magnitudes given one a sample, as what broadcasts over images.
+    let internal spread name (magnitudes: Tensor) (x: Tensor) =
+        Shape.rank "n;c;h;w" "x" x
+
+        if magnitudes.numel () <> x.shape[0] then
+            invalidArg
+                name
+                (sprintf
+                    "%s must hold one number for each of the %d images, got %s."
+                    name
+                    x.shape[0]
+                    (Shape.text magnitudes))
+
+        Shape.perSample x (magnitudes.reshape([| -1L |]).``to``(x.device).``to`` x.dtype)
 
     /// For each sample the view with this probability, else the image as it is.
     let sometimes (probability: float) (view: View) : View =
