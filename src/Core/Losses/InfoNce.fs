@@ -185,10 +185,7 @@ module InfoNce =
         if views.Length < 2 then
             invalidArg (nameof views) (sprintf "two views or more were expected, got %d." views.Length)
 
-        for view in views do
-            Embeddings.check (nameof views) 2L view
-            Shape.same (nameof views) view "the first of them" views.Head
-
+        Embeddings.together 2L (views |> List.mapi (fun i view -> sprintf "%s[%d]" (nameof views) i, view))
         stacked similarity denominator between views
 
     /// NT-Xent (Chen et al. 2020, eq. 1) over 2b embeddings: each view's partner is the positive, the other
@@ -197,9 +194,7 @@ module InfoNce =
     /// temperature above 0; view1 and view2: [b; d], row m of one the partner of row m of the other, raw (not
     /// normalised) embeddings, b at least 2. Result 0-dim.
     let ntXent temperature (view1: Tensor) (view2: Tensor) =
-        Embeddings.check (nameof view1) 2L view1
-        Shape.same (nameof view2) view2 (nameof view1) view1
-        Embeddings.check (nameof view2) 2L view2
+        Embeddings.together 2L [ nameof view1, view1; nameof view2, view2 ]
         stacked (Similarity.cosine temperature) AllOthers [ 0, 1, 1.0; 1, 0, 1.0 ] [ view1; view2 ]
 
     /// One-sided: only the anchors are drawn, each to its partner; its candidates are the other anchors and
@@ -207,9 +202,7 @@ module InfoNce =
     ///
     /// temperature above 0; anchors and partners: [b; d], raw embeddings, b at least 2. Result 0-dim.
     let oneSided temperature (anchors: Tensor) (partners: Tensor) =
-        Embeddings.check (nameof anchors) 2L anchors
-        Shape.same (nameof partners) partners (nameof anchors) anchors
-        Embeddings.check (nameof partners) 2L partners
+        Embeddings.together 2L [ nameof anchors, anchors; nameof partners, partners ]
         let similarity = Similarity.cosine temperature
 
         Scope.tensor (fun () ->

@@ -13,10 +13,17 @@ type Inferior = {
 [<RequireQualifiedAccess>]
 module ThreeViews =
 
-    /// What its two views of an image give: NT-Xent with a stop-gradient on the candidates. It is what
-    /// RoCL's attack raises, and 1/256 of it with the adversarial view is RoCL's regulariser.
-    let pair temperature view1 view2 =
-        InfoNce.ofViews (Similarity.anchored temperature) AllOthers [ 0, 1, 1.0; 1, 0, 1.0 ] [ view1; view2 ]
+    /// NT-Xent with a stop-gradient on the candidates: what RoCL's attack raises, and 1/256 of it with the
+    /// adversarial view is RoCL's regulariser.
+    ///
+    /// similarity: its candidates' share is taken as 0; view1, view2: [b; d], partners by row, raw embeddings,
+    /// b at least 2. Result 0-dim.
+    let pair similarity view1 view2 =
+        InfoNce.ofViews
+            { similarity with CandidateShare = 0.0 }
+            AllOthers
+            [ 0, 1, 1.0; 1, 0, 1.0 ]
+            [ view1; view2 ]
 
     /// The weights that make the general form RoCL's own.
     let plain = { Pull = 0.5; Weight = 2.0 }

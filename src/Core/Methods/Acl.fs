@@ -10,15 +10,20 @@ module Acl =
     let private adv = Branch "adv"
     let private contrast = SimClr.contrast 0.5
 
-    let private views =
+    /// Crop and flip, jitter, grey; at strength 1 as ACL has them, at 0 nothing but the flip (DynACL's scale;
+    /// Luo, Wang and Wang 2023, section 4.1).
+    let views (strength: float) =
+        let s = strength
+
         View.compose [
-            Crop.randomResized 0.1
-            View.sometimes 0.8 (Colour.jitter 0.4 0.4 0.4 0.1)
-            View.sometimes 0.2 Colour.grey
+            Crop.randomResized (1.0 - 0.9 * s)
+            View.sometimes (0.8 * s) (Colour.jitter (0.4 * s) (0.4 * s) (0.4 * s) (0.1 * s))
+            View.sometimes (0.2 * s) Colour.grey
         ]
 
-    // PGD-5 within 8/255 in eval mode, not clipped to the pixel box before its first gradient.
-    let private adversary makes passes objective = {
+    /// PGD-5 within 8/255, not clipped to the pixel box before its first gradient: new views, each with the
+    /// view it starts from, raised jointly.
+    let attack makes passes objective = {
         Makes = makes
         Threat = Threat.create Linf (8.0 / 255.0)
         Ascent = { Ascent.pgd 0.25 5 with Start = Uniform false }
@@ -27,10 +32,15 @@ module Acl =
         Leaks = false
     }
 
-    // Both views attacked jointly, through the adversarial batch norms.
-    let private bothViews =
-        let objective = contrast "adv" "a1" "adv" "a2"
-        adversary [ "a1", "v1"; "a2", "v2" ] [ Pass.eval "adv" [ "a1"; "a2" ] adv ] objective
+    // Both views attacked jointly, through the adversarial batch norms in eval mode.
+    let private bothViewsBy contrast =
+        attack
+            [ "a1", "v1"; "a2", "v2" ]
+            [ Pass.eval "adv" [ "a1"; "a2" ] adv ]
+            (contrast "adv" "a1" "adv" "a2")
+
+    /// The adversary of A2A and DS: NT-Xent of both views raised jointly.
+    let bothViews = bothViewsBy contrast
 
     let private create name summary branches deployed adversaries passes formula loss = {
         SimClr.method with
@@ -41,7 +51,7 @@ module Acl =
             Branches = branches
             Head = Head.acl branches
             Step = {
-                Step.create (SimClr.twoViews views) passes (formula + ", T = 0.5") loss with
+                Step.create (SimClr.twoViews (views 1.0)) passes (formula + ", T = 0.5") loss with
                     Adversaries = adversaries
             }
             Recipe = {
@@ -92,7 +102,7 @@ module Acl =
             [ clean; adv ]
             adv
             [
-                adversary
+                attack
                     [ "a1", "v1" ]
                     [ Pass.eval "adv" [ "a1" ] adv; Pass.eval "clean" [ "v2" ] clean ]
                     loss
@@ -101,16 +111,17 @@ module Acl =
             "NTX(F(x1 + d; adv), F(x2; clean))"
             loss
 
-    /// Dual stream: NT-Xent of two clean views through the clean batch norms, and of two adversarial views,
-    /// made jointly to raise the latter, through the adversarial ones; half of each.
-    let dualStream =
+    let private dualStreamBy contrast =
+        let natural: Loss = contrast "clean" "v1" "clean" "v2"
+        let adversarial: Loss = contrast "adv" "a1" "adv" "a2"
+
         let method =
             create
                 "acl-ds"
                 "contrast of two clean views and of two adversarial views, each with its own batch norms"
                 [ clean; adv ]
                 adv
-                [ bothViews ]
+                [ bothViewsBy contrast ]
                 [ naturalPass; adversarialPass ]
                 "1/2 [ NTX(F(x1; clean), F(x2; clean)) + NTX(F(x1 + d1; adv), F(x2 + d2; adv)) ]"
                 (fun scene -> (natural scene + adversarial scene) * 0.5)
@@ -121,3 +132,25 @@ module Acl =
         ]
 
         { method with Step = { method.Step with Measures = measures } }
+
+    /// Dual stream: NT-Xent of two clean views through the clean batch norms, and of two adversarial views,
+    /// made jointly to raise the latter, through the adversarial ones; half of each.
+    let dualStream = dualStreamBy contrast
+
+    /// The same with the denominator as the code computes it.
+    let dualStreamAsPublished =
+        let published pass1 view1 pass2 view2 : Loss =
+            fun scene ->
+                InfoNce.ofViews (Similarity.cosine 0.5) AllLessConstant [ 0, 1, 1.0; 1, 0, 1.0 ] [
+                    Scene.embedding pass1 view1 scene
+                    Scene.embedding pass2 view2 scene
+                ]
+
+        {
+            dualStreamBy published with
+                Name = "acl-ds:as-published"
+                Quirks =
+                    Map [
+                        "self-similarity is subtracted as exp(1/T) in single precision", "as the code has it"
+                    ]
+        }

@@ -6,18 +6,57 @@ open System
 [<RequireQualifiedAccess>]
 module Registry =
 
-    /// All of them, in the order of their papers.
+    /// All of them: clean contrast, then the adversarial methods in the order of their papers.
     let methods = [
         SimClr.method
+        MoCo.method
+        Siamese.byol
+        Siamese.simSiam
+        Redundancy.barlowTwins
+        Redundancy.vicReg
+        Clae.plain
+        Clae.spread
+        Clae.method
+        Clae.overPlain
+        Clae.overSpread
+        yield! Clae.overOthers
+        yield! List.truncate 1 Rocl.methods
         Acl.standard
         Acl.adversarialToAdversarial
         Acl.adversarialToStandard
         Acl.dualStream
+        AdvCl.method
+        yield! AdvCl.asymmetricMethods
+        yield! List.tail Rocl.methods
+        DeAcl.method
+        DynAcl.method
+        DynAcl.plusPlus
+        Rcs.method
+        Air.method
+        Air.dynamicMethod
+        Air.plusPlus
+        DeAcl.proFeAt
+        DeAcl.daqSdp
+        ManyCrops.method
+        ManyCrops.freeMethod
+        CLead.method
+        RobustDistill.plain
+        RobustDistill.method
+        Supervised.classifier
     ]
 
     /// The same with the faults of the code that was published with them, where it has any:
     /// <c>"NAME:as-published"</c>.
-    let asPublished: Method list = []
+    let asPublished = [
+        Clae.overPlainAsPublished
+        Acl.dualStreamAsPublished
+        yield! AdvCl.asPublished
+        yield! Rocl.asPublished
+        DynAcl.plusPlusAsPublished
+        yield! Air.asPublished
+        yield! ManyCrops.asPublished
+        CLead.asPublished
+    ]
 
     // A stage of a method, and so on down.
     let rec private within (path: string list) (method: Method) =

@@ -25,6 +25,9 @@ module SimClr =
         fun scene ->
             InfoNce.ntXent temperature (Scene.embedding pass1 view1 scene) (Scene.embedding pass2 view2 scene)
 
+    /// NT-Xent as a comparison that an adversary can join.
+    let comparison temperature = Comparison.ofEmbeddings (InfoNce.ntXent temperature)
+
     /// As published for CIFAR-10 (appendix B.9), with NT-Xent at T = 0.5.
     let method = {
         Name = "simclr"

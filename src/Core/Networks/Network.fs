@@ -114,3 +114,15 @@ module Network =
 
     /// The same function of the model's own parameters and branch.
     let ofModel (model: Model) = encoder model.Branch model.Weights model.Network
+
+    /// A model as a classifier: what its head of this name gives for images, in eval mode and float32; images
+    /// [n; c; h; w] in [0, 1] to [n; k]. ArgumentException where it has no such head.
+    let classifier (head: string) (model: Model) : Tensor -> Tensor =
+        let parameters, buffers = model.Weights
+        let call = Call.create model.Branch Eval
+
+        fun images ->
+            Scope.tensor (fun () ->
+                match Map.tryFind head (fst (model.Network.Apply call parameters buffers images)).Heads with
+                | Some logits -> logits.alias ()
+                | None -> invalidArg (nameof head) (sprintf "the network has no head '%s'." head))

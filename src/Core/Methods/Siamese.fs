@@ -1,0 +1,102 @@
+namespace AdvContrast.Core
+
+/// Methods without negatives: each view's prediction is drawn to the other view's embedding, which gets no
+/// gradient. Settings for 32 pixels as in solo-learn (da Costa et al. 2022).
+[<RequireQualifiedAccess>]
+module Siamese =
+
+    let private clean = SimClr.clean
+
+    let private prediction side = Scene.head "predictor" side.Pass side.View
+
+    // The views pass through the network one after the other.
+    let private sides = Comparison.side "v1" "p1" clean, Comparison.side "v2" "p2" clean
+
+    let private create name summary citation (comparison: Comparison) formula head optimizer =
+        let first, second = sides
+
+        {
+            SimClr.method with
+                Name = name
+                Summary = summary
+                Citation = citation
+                Head = head
+                Step = {
+                    Step.create
+                        (SimClr.twoViews (SimClr.views 0.2 0.5))
+                        ([ for side in [ first; second ] -> Pass.train side.Pass [ side.View ] clean ]
+                         @ comparison.Beside first second)
+                        formula
+                        (comparison.Between first second) with
+                        Measures =
+                            fun scene -> [
+                                "deviation", Collapse.deviation (Scene.embedding first.Pass first.View scene)
+                            ]
+                }
+                Recipe = { SimClr.method.Recipe with Optimizer = optimizer; Batch = 256 }
+        }
+
+    /// BYOL's loss in both orders, the targets from an average of the network. A view is predicted best from
+    /// itself, so an adversary starts in its ball.
+    let byolComparison = {
+        Between =
+            fun first second scene ->
+                Byol.loss
+                    (prediction first scene)
+                    (prediction second scene)
+                    (Comparison.targetEmbedding first scene)
+                    (Comparison.targetEmbedding second scene)
+        Beside = fun first second -> [ Comparison.target "target" first; Comparison.target "target" second ]
+        Start = Uniform false
+    }
+
+    /// SimSiam's: the same with the targets from the network itself.
+    let simSiamComparison = {
+        Between =
+            fun first second scene ->
+                SimSiam.loss
+                    (prediction first scene)
+                    (prediction second scene)
+                    (Scene.embedding first.Pass first.View scene)
+                    (Scene.embedding second.Pass second.View scene)
+        Beside = fun _ _ -> []
+        Start = Uniform false
+    }
+
+    /// The head of BYOL, for the branches of a network.
+    let byolHead branches =
+        Head.both (Head.expander branches 1 4096L 256L false) (Head.predictor branches 4096L)
+
+    /// The head of SimSiam.
+    let simSiamHead branches =
+        Head.both (Head.expander branches 2 2048L 2048L true) (Head.predictor branches 512L)
+
+    /// BYOL (Grill et al., NeurIPS 2020).
+    let byol =
+        let method =
+            create
+                "byol"
+                "each view predicts a slow average's embedding of the other"
+                "Grill et al.: Bootstrap Your Own Latent, NeurIPS 2020"
+                byolComparison
+                "2 - 2 cos(p(x1), stop z'(x2)), in both orders"
+                (byolHead [ clean ])
+                (Transform.larsMomentum (Schedule.warmUp 10 (Schedule.cosine 1.0 0.0)) 0.9 0.02 1e-5)
+
+        {
+            method with
+                Averages = [
+                    { Name = "target"; Decay = Schedule.cosine 0.99 1.0; Statistics = Own; Lags = false }
+                ]
+        }
+
+    /// SimSiam (Chen and He, CVPR 2021).
+    let simSiam =
+        create
+            "simsiam"
+            "each view predicts the other's embedding, which is held still"
+            "Chen and He: Exploring Simple Siamese Representation Learning, CVPR 2021"
+            simSiamComparison
+            "-1/2 cos(p(x1), stop z(x2)) - 1/2 cos(p(x2), stop z(x1))"
+            (simSiamHead [ clean ])
+            (Transform.sgd (Schedule.warmUp 10 (Schedule.cosine 0.06 0.0)) 0.9 5e-4)
