@@ -55,7 +55,8 @@ module CLead =
     /// The anchor's own view attacked by PGD-5 twice at every step: to raise the loss, and to be likest to
     /// another image (the margin that Carlini and Wagner's attack needs labels for).
     let method =
-        let still, moved view = Pass.eval "still" [ "x" ] clean, Pass.eval "moved" [ view ] clean
+        let still = Pass.eval "still" [ "x" ] clean
+        let moved view = Pass.eval "moved" [ view ] clean
 
         let attack view objective =
             Acl.attack [ view, "x" ] [ still; moved view ] (fun scene ->

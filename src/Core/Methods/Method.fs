@@ -191,10 +191,9 @@ module Method =
             Recipe = { method.Recipe with Optimizer = optimizer }
     }
 
-    /// The faults of a method: those of its step, sources of views, networks and stages that are not there, and
-    /// the faults of the methods that come first. Empty for a sound one.
-    let rec faults method : Error list =
-        let stages = method.Before |> List.map Stage.name
+    // earlier: the stages that come before the method's own.
+    let rec private faultsAfter earlier method : Error list =
+        let stages = earlier @ List.map Stage.name method.Before
         let averages = method.Averages |> List.map _.Name
         let unknown kind known name =
             if List.contains name known then None else Some(Error.UnknownName(kind, name, known))
@@ -215,11 +214,15 @@ module Method =
                 | Frozen name -> unknown "stage" stages name)
 
         let first =
-            method.Before
-            |> List.collect (fun stage ->
-                match stage with
-                | Fit(_, m) -> faults m
-                | _ -> [])
+            ((earlier, []), method.Before)
+            ||> List.fold (fun (known, errors) stage ->
+                let own =
+                    match stage with
+                    | Fit(_, m) -> faultsAfter known m
+                    | _ -> []
+
+                known @ [ Stage.name stage ], errors @ own)
+            |> snd
 
         Step.faults method.Branches method.Step
         @ sources
@@ -229,6 +232,10 @@ module Method =
             snd method.Deploy |> Branch.name |> unknown "branch" (method.Branches |> List.map Branch.name)
         )
         @ first
+
+    /// The faults of a method: those of its step, sources of views, networks and stages that are not there, and
+    /// the faults of the methods that come first. Empty for a sound one.
+    let faults method = faultsAfter [] method
 
     /// The full composition, line by line: what the line is of, and what it says.
     let lines method : (string * string) list =

@@ -9,7 +9,7 @@ module MoCo =
     let private clean = SimClr.clean
     let private keys = "keys"
 
-    let private queue scene =
+    let private queue (scene: Scene) =
         match scene.Memory["queue"] with
         | Value queue -> queue
         | _ -> invalidOp "the queue is a tensor."
@@ -36,7 +36,7 @@ module MoCo =
             let rows = { draw with Ids = [| 0L .. int64 length - 1L |] }
             Map [ "queue", Value(Scope.tensor (fun () -> Similarity.normalise (Draw.normal [ width ] rows))) ]
 
-        let after scene =
+        let after (scene: Scene) =
             let entered = MomentumContrast.enqueue (Comparison.targetEmbedding key scene) (queue scene)
             Map.add "queue" (Value entered) scene.Memory
 
