@@ -74,7 +74,8 @@ let private learnt operation (level: int) =
 // The 25 sub-policies in their order, an operation, its probability in tenths and its level each.
 let private table =
     "Invert 1 7 Contrast 2 6; Rotate 7 2 TranslateX 3 9; Sharpness 8 1 Sharpness 9 3;
-     ShearY 5 8 TranslateY 7 9; AutoContrast 5 8 Equalise 9 2; ShearY 2 7 Posterise 3 7; Colour 4 3 Brightness 6 7;
+     ShearY 5 8 TranslateY 7 9; AutoContrast 5 8 Equalise 9 2; ShearY 2 7 Posterise 3 7;
+     Colour 4 3 Brightness 6 7;
      Sharpness 3 9 Brightness 7 9; Equalise 6 5 Equalise 5 1; Contrast 6 7 Sharpness 6 5;
      Colour 7 7 TranslateX 5 8; Equalise 3 7 AutoContrast 4 8; TranslateY 4 3 Sharpness 2 6;
      Brightness 9 6 Colour 2 8; Solarise 5 2 Invert 0 3; Equalise 2 0 AutoContrast 6 0;

@@ -98,8 +98,8 @@ module Tone =
 
     /// Maps the levels of each channel so that they are taken about equally often. Level v becomes
     /// floor((d(v) + floor(s / 2)) / s), at most 255, where d(v) pixels are darker than v and s is a 255th of
-    /// the pixels that are not of the brightest level, rounded down; where s is 0 the channel stays. Rounds to
-    /// 256 levels.
+    /// the pixels that are not of the brightest level, rounded down. Where s is 0 the channel stays. Rounds
+    /// to 256 levels.
     let equalise (x: Tensor) =
         Shape.rank "n;c;h;w" (nameof x) x
 
