@@ -115,7 +115,7 @@ let tests =
             for case in cases do
                 for channels in [ 1; 3 ] do
                     test (sprintf "%s of %d channels: loops over pixels" case.Name channels) (fun () ->
-                        for h, w in [ 5, 7; 2, 3; 20, 27; 33, 40 ] do
+                        for h, w in [ 5, 7; 2, 3; 17, 18; 20, 27; 33, 40 ] do
                             let x = pictures channels h w
                             let expected = rows x |> Array.mapi (fun i image -> case.Slowly i h w image)
                             let y = case.Run x
@@ -178,7 +178,9 @@ let tests =
             let y = Tone.autoContrast ((pictures 3 20 27).narrow(0L, 0L, 4L))
             close 1e-15 (floats (y.amin [| 2L; 3L |])) (Array.create 12 0.0) "black"
             close 1e-15 (floats (y.amax [| 2L; 3L |])) (Array.create 12 1.0) "white"
-            close 1e-12 (floats (Tone.autoContrast y)) (floats y) "a second time")
+            close 1e-12 (floats (Tone.autoContrast y)) (floats y) "a second time"
+            let neighbours = tensor [ 1; 1; 1; 3 ] [| 100.0 / 255.0; 101.0 / 255.0; 100.0 / 255.0 |]
+            close 1e-12 (floats (Tone.autoContrast neighbours)) [| 0.0; 1.0; 0.0 |] "neighbouring levels")
 
         test "an image's change depends on no other image" (fun () ->
             let x = single (pictures 3 20 27)

@@ -13,7 +13,7 @@ open Pictures
 let private fill = 0.3
 let private magnitudes (values: float list) : Tensor = torch.tensor (Array.ofList values)
 
-// What a warp makes of images where the pixel at (r, c) of image i is taken from (rows, columns) `from i r c`.
+// What a warp makes of images where the pixel at row r, column c of image i is taken from `from i r c`.
 let private takenFrom (from: int -> int -> int -> int * int) (x: Tensor) =
     let channels, h, w = int x.shape[1], int x.shape[2], int x.shape[3]
 

@@ -167,8 +167,8 @@ module Policy =
         Bits = 4.0
     }
 
-    /// What AutoAugment does to the samples of a draw whose images have this height and width: two rounds, one
-    /// change a sample in each.
+    /// What AutoAugment does to the samples of a draw whose images have this height and width: two rounds, in
+    /// each one change a sample.
     let autoAugmentChanges height width draw : Change[] list =
         let drawn purpose = Draw.numbers (Draw.sub purpose draw)
         let subPolicies = drawn "policy" |> Array.map (pick cifar10)
@@ -238,9 +238,10 @@ module Policy =
             (drawn "level")
             (drawn "sign")
 
-    /// TrivialAugment over the wide space (Mueller and Hutter 2021): one of 14 operations for each sample, all
-    /// equally likely, at one of 31 levels, all equally likely. Shears to 0.99, translations to 32 pixels,
+    /// TrivialAugment over the wide space (Mueller and Hutter 2021): one of 14 operations for each sample at
+    /// one of 31 levels, all equally likely. Shears to 0.99, translations to 32 pixels and
     /// rotations to 135 degrees, each either way; factors from 0.01 to 1.99; 8 to 2 bits; thresholds from 256
-    /// to 0 of 256 levels. What comes from outside of the image is black. Posterise and equalise round to 256 levels.
+    /// to 0 of 256 levels. What comes from outside of the image is black. Posterise and equalise round to 256
+    /// levels.
     let trivialAugmentWide: View =
         Named.create "TrivialAugment, wide" (fun draw x -> apply 0.0 (trivialAugmentChanges draw) x)

@@ -48,9 +48,9 @@ module Tone =
             let factors = View.spread (nameof factors) factors x
             if isGrey x then x.alias () else blend factors x (luma x))
 
-    /// Mixes each image with a smoothed one, or away from it. Factors: 0 is smoothed, 1 changes nothing, above
-    /// 1 edges grow. A smoothed pixel is the mean of itself, five times, and its eight neighbours; the border's
-    /// pixels stay as they are.
+    /// Mixes each image with a smoothed one, or away from it. Factors: 0 is smoothed, 1 changes nothing,
+    /// above 1 edges grow. A smoothed pixel is the mean of itself, five times, and its eight neighbours; the
+    /// border's pixels stay as they are.
     let sharpness (factors: Tensor) (x: Tensor) =
         Scope.tensor (fun () ->
             let factors = View.spread (nameof factors) factors x
@@ -97,8 +97,9 @@ module Tone =
             torch.where (span.gt (0.0.ToScalar()), stretched, x))
 
     /// Maps the levels of each channel so that they are taken about equally often. Level v becomes
-    /// floor((d(v) + floor(s / 2)) / s), where d(v) pixels are darker than v and s is a 255th of the pixels
-    /// that are not of the brightest level, rounded down; where s is 0 the channel stays. Rounds to 256 levels.
+    /// floor((d(v) + floor(s / 2)) / s), at most 255, where d(v) pixels are darker than v and s is a 255th of
+    /// the pixels that are not of the brightest level, rounded down. Where s is 0 the channel stays. Rounds
+    /// to 256 levels.
     let equalise (x: Tensor) =
         Shape.rank "n;c;h;w" (nameof x) x
 
