@@ -38,6 +38,9 @@ let tests =
                 "pgd-20", "PGD-20, step 0.25 radii"
                 "PGD-7", "PGD-7, step 0.25 radii"
                 "pgd-20:0.125", "PGD-20, step 0.125 radii"
+                "cw-pgd-20", "CW-PGD-20, step 0.25 radii"
+                "CW-PGD-7:0.5", "CW-PGD-7, step 0.5 radii"
+                "cw-l2", "C&W L2, c 1, confidence 0, at most 50 steps of 0.01"
             ]
             (fun (name, text) -> Expect.equal (Expect.wantOk (Robustness.attack name) name).Text text name)
 
@@ -57,6 +60,12 @@ let tests =
                 "pdg-20"
                 "pgd"
                 "fgsm-2"
+                "cw"
+                "cw-pgd"
+                "cw-pgd-0"
+                "cw-pgd-20:x"
+                "cw-l2-9"
+                "cw-linf"
                 ""
             ]
             (fun name ->

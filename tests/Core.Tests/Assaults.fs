@@ -47,7 +47,7 @@ let tests =
                     ]
 
                     let harm =
-                        (Attack.ofAscent ascent).Run draw threat (linear model) {
+                        (Attack.ofAscent CrossEntropy.perSample ascent).Run draw threat (linear model) {
                             Ids = draw.Ids
                             Images = images
                             Labels = labels y
@@ -85,7 +85,7 @@ let tests =
                         let threat = { Threat.create norm radius with Box = None }
                         let ascent = { Ascent.pgd 0.5 2 with Start = AtInput }
                         let ids = Array.init 8 int64
-                        let attack = Attack.ofAscent ascent
+                        let attack = Attack.ofAscent CrossEntropy.perSample ascent
                         let harm =
                             attack.Run
                                 (Draw.create 1UL "a" ids)
@@ -216,17 +216,18 @@ let tests =
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")
 
         test "a start outside the box is brought into it: an evaluation never leaves the threat" (fun () ->
-            let s = scene 3 5
-            let seen = ResizeArray<float>()
-            let classify x =
-                seen.AddRange(floats x)
-                s.Classify x
-            run {
-                s with
-                    Classify = classify
-                    Threat = Threat.create Linf 0.4
-                    Ascent = { s.Ascent with Start = Uniform false; Steps = 2 }
-            }
-            |> ignore
-            within 0.0 1.0 (seen.ToArray()) "every point looked at")
+            for start in [ Uniform false; Gaussian 0.5 ] do
+                let s = scene 3 5
+                let seen = ResizeArray<float>()
+                let classify x =
+                    seen.AddRange(floats x)
+                    s.Classify x
+                run {
+                    s with
+                        Classify = classify
+                        Threat = Threat.create Linf 0.4
+                        Ascent = { s.Ascent with Start = start; Steps = 2 }
+                }
+                |> ignore
+                within 0.0 1.0 (seen.ToArray()) (sprintf "every point looked at, from %A" start))
     ]

@@ -61,7 +61,8 @@ let law name check =
     testPropertyN 60 name (fun (seed: int) (PositiveInt count) ->
         balanced (fun () -> check (scene seed count)))
 
-let run s = (Attack.ofAscent s.Ascent).Run s.Draw s.Threat s.Classify s.Victims
+let runBy (attack: Attack) s = attack.Run s.Draw s.Threat s.Classify s.Victims
+let run s = runBy (Attack.ofAscent CrossEntropy.perSample s.Ascent) s
 
 let losses s x = floats (CrossEntropy.perSample (s.Classify x) s.Victims.Labels)
 

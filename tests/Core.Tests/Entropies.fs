@@ -68,7 +68,17 @@ let tests =
                 (call (torch.zeros [| 3L |]) (labels [| 0 |]))
                 "rank of the logits"
             refuses [ "labels" ] (call z (labels [| 0; 1; 2 |])) "number of labels"
-            refuses [ "labels"; "[n]" ] (call z z) "rank of the labels")
+            refuses [ "labels"; "[n]" ] (call z z) "rank of the labels"
+            let short = (labels [| 0; 1 |]).``to`` torch.int32
+            refuses [ "labels"; "int64"; "Int32" ] (call z short) "type of the labels"
+
+            for y in [ 3; -1 ] do
+                let parts = [ "labels"; "0 .. 2"; string y; "row 1" ]
+                refuses parts (call z (labels [| 0; y |])) "range of the labels"
+
+            // Every second of four: only what is the tensor's is looked at.
+            let apart = (labels [| 0; 7; 1; 7 |]).reshape([| 2L; 2L |]).select(1L, 0L)
+            Expect.equal (CrossEntropy.perSample z apart).shape [| 2L |] "labels that lie apart")
 
         testList "published" [
             for case in Reference.ofAttacks "loss" do

@@ -149,10 +149,7 @@ let tests =
                         let z = classify x
 
                         if Reference.text [ "params"; "loss" ] case = "margin" then
-                            let y = (labels "y").unsqueeze 1L
-                            let others =
-                                z.scatter (1L, y, torch.full_like (y, (-1e9).ToScalar(), torch.float64))
-                            others.amax ([| 1L |]) - z.gather(1L, y).squeeze 1L
+                            Margin.perSample z (labels "y")
                         elif targeted then
                             (CrossEntropy.perSample z (labels "target")).neg()
                         else

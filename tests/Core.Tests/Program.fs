@@ -29,6 +29,8 @@ let main args =
         Contrasts.tests
         Twins.tests
         Entropies.tests
+        Margins.tests
+        Robust.tests
         Layers.tests
         Nets.tests
         Branches.tests
@@ -36,6 +38,7 @@ let main args =
         Iterates.tests
         Assaults.tests
         Survivors.tests
+        CarliniWagners.tests
         Views.tests
         Crops.tests
         Colours.tests

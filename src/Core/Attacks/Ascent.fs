@@ -10,7 +10,8 @@ type Start =
     | Uniform of clipped: bool
     /// On the sphere of the threat's radius.
     | Sphere
-    /// The image plus normal noise of this standard deviation, in pixel units.
+    /// The image plus normal noise of this standard deviation, in pixel units. The first gradient is taken
+    /// there, in ball and box or not.
     | Gaussian of float
 
 /// Which of the visited points is the result: the last, or for each sample the one of the highest objective.
@@ -74,3 +75,12 @@ module Ascent =
 
     /// The fast gradient method (Goodfellow et al. 2015): one step of a whole radius from the image itself.
     let fgsm = { pgd 1.0 1 with Text = "FGSM"; Start = AtInput }
+
+    /// The inner attack of TRADES (Zhang et al. 2019) and MART (Wang et al. 2020): projected gradient ascent
+    /// from normal noise of 0.001 about the image, last iterate; published with 10 steps. TRADES raises
+    /// <c>Trades.divergence</c> from the clean prediction, MART cross-entropy. step: in radii.
+    let trades step steps = {
+        pgd step steps with
+            Text = sprintf "PGD-%d from noise of 0.001, step %g radii" steps step
+            Start = Gaussian 0.001
+    }

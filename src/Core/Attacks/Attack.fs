@@ -21,7 +21,8 @@ type Victims = {
 /// What an attack did, sample by sample. The tensors belong to the caller's scope.
 [<NoEquality; NoComparison>]
 type Harm = {
-    /// The adversarial image where the attack succeeded, else the one of the highest loss: [n; c; h; w].
+    /// The adversarial image where the attack succeeded; else the one of the highest loss, or from an attack
+    /// that looks for the nearest image the original: [n; c; h; w].
     Images: Tensor
     /// Whether the stored image is misclassified, computed on that very image: bool [n].
     Success: Tensor
@@ -33,7 +34,8 @@ type Harm = {
     /// Forward passes that each sample took part in, and those of them with a gradient: int64 [n].
     Forwards: Tensor
     Gradients: Tensor
-    /// What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>.
+    /// What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>, <c>"probabilities"</c> where the
+    /// classifier seems to give those and not logits.
     Flags: Set<string>
 }
 
@@ -56,7 +58,7 @@ module Attack =
     }
 
     // Whether each row's verdict is what the attack wants: another label than the true one, or the target.
-    let private succeeded (logits: Tensor) (labels: Tensor) (targets: Tensor option) =
+    let internal succeeded (logits: Tensor) (labels: Tensor) (targets: Tensor option) =
         Scope.tensor (fun () ->
             let guess = logits.argmax 1L
 
@@ -64,31 +66,29 @@ module Attack =
             | None -> guess.ne labels
             | Some target -> guess.eq target)
 
-    // Cross-entropy is raised away from the label, or lowered towards the target.
-    let private loss logits labels targets =
-        match targets with
-        | None -> CrossEntropy.perSample logits labels
-        | Some target -> (CrossEntropy.perSample logits target).neg()
+    /// How far images are from their originals, in each norm.
+    let distances (original: Tensor) (images: Tensor) =
+        norms |> List.map (fun norm -> norm, Ball.distance norm original images) |> Map.ofList
 
     /// Distances and success of stored images, recomputed from the images themselves.
     let judge (classifier: Classifier) (victims: Victims) (images: Tensor) =
         use _ = torch.no_grad ()
         let logits = classifier images
         let success = succeeded logits victims.Labels victims.Targets
-        let distances =
-            norms |> List.map (fun norm -> norm, Ball.distance norm victims.Images images) |> Map.ofList
         logits.Dispose()
-        success, distances
+        success, distances victims.Images images
 
-    /// A gradient attack on cross-entropy as an evaluation (Carlini et al. 2019): every visited point is
-    /// tested, the clean image and the start among them; solved samples leave the batch; restarts go on with
-    /// survivors alone. What a sample meets depends on its id alone, never on its batch.
-    let ofAscent (ascent: Ascent) : Attack =
-        // No point is looked at that the threat does not allow.
-        let ascent =
-            match ascent.Start with
-            | Uniform false -> { ascent with Start = Uniform true }
-            | _ -> ascent
+    /// A gradient attack as an evaluation (Carlini et al. 2019): every visited point is tested, the clean
+    /// image and the start among them; solved samples leave the batch; restarts go on with survivors alone.
+    /// What a sample meets depends on its id alone, never on its batch.
+    ///
+    /// loss: of logits [n; k] and labels [n], one value a sample; raised away from the labels or, where there
+    /// are targets, lowered towards those.
+    let ofAscent (loss: Tensor -> Tensor -> Tensor) (ascent: Ascent) : Attack =
+        let objective logits labels targets =
+            match targets with
+            | None -> loss logits labels
+            | Some target -> (loss logits target).neg()
 
         Named.create ascent.Text (fun draw threat classifier victims ->
             let n = victims.Ids.Length
@@ -122,7 +122,7 @@ module Attack =
                             solved <-
                                 Scope.value (fun () ->
                                     (succeeded logits labels targets).cpu().data<bool>().ToArray())
-                            loss logits labels targets)
+                            objective logits labels targets)
 
                     if not (value.isfinite().all().item<bool>()) then flags.Add "not finite" |> ignore
 
@@ -175,6 +175,8 @@ module Attack =
                                 ascent
                                 (Draw.sub (sprintf "restart %d" number) ids)
                                 origin
+                        // No point is looked at that the threat does not allow.
+                        let x = if GradientAttack.strays ascent then Ball.project threat origin x else x
 
                         // Drops solved rows from a state.
                         let narrow (left: int64[]) iterate =
@@ -225,8 +227,34 @@ module Attack =
                     Flags = Set.ofSeq flags
                 }))
 
+    /// The same attack held to the threat: an image further from its original than the radius, in the
+    /// threat's norm, is no success, and the original is stored in its stead. For attacks that look for the
+    /// nearest image and not in a ball.
+    let within (attack: Attack) : Attack =
+        Named.create attack.Text (fun draw threat classifier victims ->
+            Scope.keeping tensors (fun () ->
+                let harm = attack.Run draw threat classifier victims
+                let far = harm.Distance[threat.Norm].gt(threat.Radius.ToScalar())
+                let images = torch.where (Shape.perSample harm.Images far, victims.Images, harm.Images)
+
+                {
+                    harm with
+                        Images = images
+                        Success = harm.Success.logical_and (far.logical_not ())
+                        Distance = distances victims.Images images
+                        FirstSuccess = harm.FirstSuccess.masked_fill (far, (-1L).ToScalar())
+                }))
+
     /// FGSM (Goodfellow et al. 2015): one whole step from the image.
-    let fgsm = ofAscent Ascent.fgsm
+    let fgsm = ofAscent CrossEntropy.perSample Ascent.fgsm
 
     /// PGD on cross-entropy (Madry et al. 2018). step: in radii.
-    let pgd step steps = ofAscent (Ascent.pgd step steps)
+    let pgd step steps = ofAscent CrossEntropy.perSample (Ascent.pgd step steps)
+
+    /// PGD on the margin, the "CW" of robustness tables (Madry et al. 2018): Carlini and Wagner's loss
+    /// without their attack. step: in radii.
+    let cwPgd step steps =
+        ofAscent Margin.perSample {
+            Ascent.pgd step steps with
+                Text = sprintf "CW-PGD-%d, step %g radii" steps step
+        }

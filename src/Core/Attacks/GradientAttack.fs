@@ -24,7 +24,15 @@ module GradientAttack =
 
                 origin + direction * Shape.perSample direction (threat.Radius / length)
                 |> Ball.project threat origin
-            | Gaussian deviation -> origin + noise Draw.normal * deviation |> Ball.project threat origin)
+            | Gaussian deviation -> origin + noise Draw.normal * deviation)
+
+    // Whether the first point may lie where the threat does not allow it: a place to take a gradient at, not
+    // a result.
+    let internal strays ascent =
+        match ascent.Start with
+        | Uniform false
+        | Gaussian _ -> true
+        | _ -> false
 
     /// The objective at x and, where asked for, its gradient there. A value without dimension counts for
     /// every sample: they rise together.
@@ -146,12 +154,11 @@ module GradientAttack =
                     let value, gradient = look true objective x
                     let begun = first origin x (value, Option.get gradient)
 
-                    match ascent.Start with
-                    // It may lie outside the box: a place to take a gradient at, not a result.
-                    | Uniform false ->
+                    if strays ascent then
                         let least = torch.full_like (value, System.Double.NegativeInfinity.ToScalar())
                         Some(climb { begun with BestValue = least })
-                    | _ -> Some(climb begun)
+                    else
+                        Some(climb begun)
 
             match climbed with
             | None -> Ball.project threat origin x

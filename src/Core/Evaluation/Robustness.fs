@@ -19,31 +19,34 @@ type Accuracy = {
 [<RequireQualifiedAccess>]
 module Robustness =
 
-    /// Attacks by the names that the command line takes: <c>"fgsm"</c>, <c>"pgd-20"</c> with steps of a
-    /// quarter radius (the field's 2/255 at 8/255), <c>"pgd-20:0.125"</c> with steps of so many radii.
+    /// Attacks by the names that the command line takes: <c>"fgsm"</c>; <c>"pgd-20"</c> with steps of a
+    /// quarter radius (the field's 2/255 at 8/255), <c>"pgd-20:0.125"</c> with steps of so many radii;
+    /// <c>"cw-pgd-20"</c> and <c>"cw-pgd-20:0.125"</c>, the same on the margin, which tables call CW;
+    /// <c>"cw-l2"</c>, Carlini and Wagner's attack with c = 1, which looks for the nearest image in L2: an
+    /// image counts as broken where the one found is misclassified and lies within the threat's radius.
     let attack (name: string) : Result<Attack, Error> =
-        let bad =
-            Error(
-                Error.BadOption(
-                    "--attack",
-                    sprintf "'%s' is not PGD; write for instance pgd-20 or pgd-20:0.125." name
-                )
-            )
-
-        let pgd (steps: string) (step: string) =
+        let climb kind (attack: float -> int -> Attack) (steps: string) (step: string) =
             // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
             let step = System.Double.TryParse(step, NumberStyles.Float, CultureInfo.InvariantCulture)
 
             match System.Int32.TryParse steps, step with
             | (true, steps), (true, step) when steps >= 1 && step > 0.0 && System.Double.IsFinite step ->
-                Ok(Attack.pgd step steps)
-            | _ -> bad
+                Ok(attack step steps)
+            | _ ->
+                let advice =
+                    sprintf "'%s' is not PGD; write for instance %s-20 or %s-20:0.125." name kind kind
+                Error(Error.BadOption("--attack", advice))
 
         match name.ToLowerInvariant().Split('-', ':') with
         | [| "fgsm" |] -> Ok Attack.fgsm
-        | [| "pgd"; steps |] -> pgd steps "0.25"
-        | [| "pgd"; steps; step |] -> pgd steps step
-        | _ -> Error(Error.UnknownName("attack", name, [ "fgsm"; "pgd-20"; "pgd-20:0.125" ]))
+        | [| "pgd"; steps |] -> climb "pgd" Attack.pgd steps "0.25"
+        | [| "pgd"; steps; step |] -> climb "pgd" Attack.pgd steps step
+        | [| "cw"; "pgd"; steps |] -> climb "cw-pgd" Attack.cwPgd steps "0.25"
+        | [| "cw"; "pgd"; steps; step |] -> climb "cw-pgd" Attack.cwPgd steps step
+        | [| "cw"; "l2" |] -> Ok(Attack.within (CarliniWagner.attack CarliniWagner.defaults))
+        | _ ->
+            let known = [ "fgsm"; "pgd-20"; "pgd-20:0.125"; "cw-pgd-20"; "cw-pgd-20:0.125"; "cw-l2" ]
+            Error(Error.UnknownName("attack", name, known))
 
     let private ids (dataset: Dataset) batch = Seq.chunkBySize batch (seq { 0L .. dataset.Count - 1L })
 

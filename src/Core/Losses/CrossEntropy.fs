@@ -19,13 +19,7 @@ module CrossEntropy =
     /// -log softmax(z)[y] in float32 at least: logits [n; k], labels int64 [n] in 0 .. k-1 -> [n]. What the
     /// logits are is not asked, since a classifier may forbid a class by -infinity.
     let perSample (logits: Tensor) (labels: Tensor) =
-        Shape.rank "n;k" (nameof logits) logits
-        Shape.rank "n" (nameof labels) labels
-
-        if labels.shape[0] <> logits.shape[0] then
-            invalidArg
-                (nameof labels)
-                (sprintf "one label a row was expected: %d rows, %d labels." logits.shape[0] labels.shape[0])
+        Logits.labelled (nameof logits) logits (nameof labels) labels
 
         if not (logits.is_floating_point ()) then
             invalidArg (nameof logits) (sprintf "floating point was expected, got %O." logits.dtype)
@@ -36,13 +30,11 @@ module CrossEntropy =
         checkRange logits.shape[1] labels
 
         Scope.tensor (fun () ->
-            let logits =
-                match logits.dtype with
-                | torch.ScalarType.Float16
-                | torch.ScalarType.BFloat16 -> logits.``to`` torch.float32
-                | _ -> logits
-
-            torch.nn.functional.cross_entropy (logits, labels, reduction = torch.nn.Reduction.None))
+            torch.nn.functional.cross_entropy (
+                Logits.widen logits,
+                labels,
+                reduction = torch.nn.Reduction.None
+            ))
 
     /// The mean over samples, of which there is at least 1: 0-dim.
     let mean (logits: Tensor) (labels: Tensor) =

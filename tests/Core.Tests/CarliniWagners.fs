@@ -1,0 +1,507 @@
+/// Carlini and Wagner's L2 attack.
+module CarliniWagners
+
+open System
+open Expecto
+open FsCheck
+open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Testing.Property
+open Arrays
+open Fixtures
+open Laws
+open Breaking
+
+// One run against one sample of a linear model, Adam and all, in plain arrays.
+let private slow
+    (how: CarliniWagner)
+    threat
+    (model: Oracles.Linear)
+    (x: float[])
+    y
+    (target: int option)
+    c
+    : Oracles.Deed =
+    let pixel, number, slope =
+        match threat.Box with
+        | Some(low, high) ->
+            let centre, half = 0.5 * (low + high), 0.5 * (high - low)
+            (fun w -> centre + half * tanh w),
+            (fun v -> Math.Atanh(0.999999 * (v - centre) / half)),
+            (fun w -> half * (1.0 - tanh w ** 2.0))
+        | None -> id, id, (fun _ -> 1.0)
+
+    let start = Array.map number x
+    let begun = Array.map pixel start
+    let every = max 1 ((how.Steps + 9) / 10)
+    let label, sign =
+        match target with
+        | None -> y, 1.0
+        | Some t -> t, -1.0
+    let mutable delta, m, v = (let zeros = Array.map (fun _ -> 0.0) x in zeros, zeros, zeros)
+    let mutable before, nearest, image, first = infinity, infinity, x, -1L
+    let mutable k, gradients, goesOn = 0, 0L, true
+
+    while goesOn && k < how.Steps do
+        let w = plus start delta
+        let now = Array.map pixel w
+        let z = model.Logits now
+        let other = seq { 0 .. z.Length - 1 } |> Seq.filter ((<>) label) |> Seq.maxBy (Array.get z)
+        let rise = sign * (z[other] - z[label])
+        let moved = minus now begun
+        let value = dot moved moved + c * max 0.0 (how.Confidence - rise)
+        let looks = k % every = 0
+        goesOn <- not (how.Abort && looks && value > 0.9999 * before)
+        if k + 1 < how.Steps then gradients <- gradients + 1L
+
+        if goesOn then
+            if looks then before <- value
+            let distance = norm2 (minus now x)
+
+            if rise > how.Confidence then
+                if first < 0L then first <- int64 k
+
+                if distance < nearest then
+                    nearest <- distance
+                    image <- now
+
+            let pull = if rise < how.Confidence then c * sign else 0.0
+            let g =
+                Array.init x.Length (fun i ->
+                    let margin = model.Weights[label][i] - model.Weights[other][i]
+                    (2.0 * moved[i] + pull * margin) * slope w[i])
+            let t = float (k + 1)
+            m <- Array.map2 (fun m g -> 0.9 * m + 0.1 * g) m g
+            v <- Array.map2 (fun v g -> 0.999 * v + 0.001 * g * g) v g
+            let step m v = how.Rate * m / (1.0 - 0.9 ** t) / (sqrt (v / (1.0 - 0.999 ** t)) + 1e-8)
+            delta <- minus delta (Array.map2 step m v)
+
+        k <- k + 1
+
+    { Image = image; Success = first >= 0L; First = first; Forwards = int64 k; Gradients = gradients }
+
+// The search over c that wraps the run (Carlini and Wagner's binary search), a weight for each sample.
+let private searched rounds c0 how threat classify (victims: Victims) =
+    let n = victims.Ids.Length
+    let low, high, c = Array.create n 0.0, Array.create n infinity, Array.create n c0
+    let nearest = Array.create n infinity
+
+    for _ in 1..rounds do
+        Scope.value (fun () ->
+            let harm = CarliniWagner.run how threat classify victims (tensor [ n ] c)
+            let found, distances = truths harm.Success, floats harm.Distance[L2]
+
+            for i in 0 .. n - 1 do
+                if found[i] then
+                    nearest[i] <- min nearest[i] distances[i]
+                    high[i] <- min high[i] c[i]
+                else
+                    low[i] <- max low[i] c[i]
+
+                c[i] <- if Double.IsFinite high[i] then 0.5 * (low[i] + high[i]) else 10.0 * c[i])
+
+    nearest
+
+let private model (source: Source) classes : Oracles.Linear = {
+    Weights = source.Rows(classes, 6)
+    Offsets = source.Normals classes
+}
+
+// How far the border of the nearest other class is, without a box.
+let private border (model: Oracles.Linear) x =
+    let z = model.Logits x
+    let y = Oracles.argmax z
+
+    seq { 0 .. z.Length - 1 }
+    |> Seq.filter ((<>) y)
+    |> Seq.map (fun k -> (z[y] - z[k]) / norm2 (minus model.Weights[y] model.Weights[k]))
+    |> Seq.min
+
+let private brisk = { CarliniWagner.defaults with Steps = 30; Rate = 0.05 }
+let private attack = CarliniWagner.attack brisk
+// Runs are long: fewer cases than elsewhere.
+let private law name check =
+    testPropertyN 15 name (fun (seed: int) (PositiveInt count) ->
+        balanced (fun () -> check (scene seed count)))
+
+let private unbound = { Threat.create L2 1.0 with Box = None }
+
+let tests =
+    testList "CarliniWagners" [
+        testPropertyN
+            60
+            "a run on linear classifiers is as a slow one has it"
+            (fun (seed: int) (PositiveInt count) (targeted: bool) ->
+                balanced (fun () ->
+                    let source = Source seed
+                    let n, classes = 1 + count % 5, source.Whole(2, 4)
+                    let model = model source classes
+                    let how = {
+                        Weight = nan
+                        Confidence = source.Among [ 0.0; 0.3 ]
+                        Steps = source.Whole(0, 45)
+                        Rate = source.Uniform(0.01, 0.2)
+                        Abort = source.Among [ true; false ]
+                    }
+                    let box = source.Among [ Some(0.0, 1.0); Some(-1.0, 2.0); None ]
+                    let threat = { Threat.create L2 0.1 with Box = box }
+                    // Some pixels on the faces of the box.
+                    let pixels =
+                        source.Uniforms(6 * n, -0.2, 1.2) |> Array.map (fun v -> min 1.0 (max 0.0 v))
+                    let images = tensor [ n; 1; 2; 3 ] pixels
+                    let y = rows images |> Array.map (model.Logits >> Oracles.argmax)
+                    let targets = y |> Array.map (fun y -> (y + 1) % classes)
+                    let weights = Array.init n (fun _ -> 10.0 ** source.Uniform(-2.0, 1.0))
+                    let victims = victims (Array.init n int64) images y
+                    let victims =
+                        if targeted then { victims with Targets = Some(labels targets) } else victims
+                    let harm = CarliniWagner.run how threat (linear model) victims (tensor [ n ] weights)
+
+                    let expected =
+                        rows images
+                        |> Array.mapi (fun i x ->
+                            let target = if targeted then Some targets[i] else None
+                            slow how threat model x y[i] target weights[i])
+
+                    same (deeds harm) expected "report"
+                    let moved = Array.map2 minus (rows harm.Images) (rows images)
+                    close 1e-12 (floats harm.Distance[L2]) (moved |> Array.map norm2) "distance"))
+
+        testPropertyN
+            4
+            "it is never nearer than the border, and with patience hardly further"
+            (fun (seed: int) ->
+                balanced (fun () ->
+                    let source = Source seed
+                    let model = model source 2
+                    let images = noise source [ 6; 1; 2; 3 ]
+                    let y = rows images |> Array.map (model.Logits >> Oracles.argmax)
+                    let how = { CarliniWagner.defaults with Steps = 400; Weight = 10.0; Abort = false }
+                    let draw = Draw.create 1UL "a" (Array.init 6 int64)
+                    let victims = victims draw.Ids images y
+                    let far = rows images |> Array.map (border model)
+                    let near threat =
+                        let harm = (CarliniWagner.attack how).Run draw threat (linear model) victims
+                        Array.zip (truths harm.Success) (floats harm.Distance[L2])
+
+                    for far, (found, near) in Array.zip far (near unbound) do
+                        if found then
+                            Expect.isGreaterThanOrEqual near (far - 1e-9) "unbounded pixels"
+                            Expect.isLessThanOrEqual near (1.1 * far + 0.02) "not far beyond"
+
+                        // c |w| outweighs the distance's own pull, and 400 steps of 0.01 get there.
+                        if far < 1.0 then Expect.isTrue found "found"
+
+                    for far, (found, near) in Array.zip far (near (Threat.create L2 1.0)) do
+                        if found then Expect.isGreaterThanOrEqual near (far - 1e-9) "in a box"))
+
+        // The objective d^2 + c (m - |w| d) falls until d is c |w| / 2.
+        testPropertyN 6 "it goes as far as its weight is worth, and no further" (fun (seed: int) ->
+            balanced (fun () ->
+                let source = Source seed
+                let model = { model source 2 with Offsets = [| 0.0; 0.0 |] }
+                let images = noise source [ 4; 1; 2; 3 ]
+                let y = rows images |> Array.map (model.Logits >> Oracles.argmax)
+                let slope = norm2 (minus model.Weights[0] model.Weights[1])
+                let far = rows images |> Array.map (border model)
+                let how = { CarliniWagner.defaults with Steps = 200; Abort = false }
+
+                let reaches share =
+                    let weights = far |> Array.map (fun far -> share * 2.0 * far / slope)
+                    let victims = victims [| 0L .. 3L |] images y
+                    let harm = CarliniWagner.run how unbound (linear model) victims (tensor [ 4 ] weights)
+                    // Nearer borders are within a few of Adam's strides.
+                    Array.zip far (truths harm.Success)
+                    |> Array.filter (fun (far, _) -> far > 0.2 && far < 1.0)
+                    |> Array.map snd
+
+                Expect.allEqual (reaches 1.5) true "worth it"
+                Expect.allEqual (reaches 0.6) false "not worth it"))
+
+        law "a larger weight succeeds at least as often" (fun s ->
+            let how = { CarliniWagner.defaults with Steps = 40; Rate = 0.05; Abort = false }
+
+            let found c =
+                let weights = tensor [ s.Y.Length ] (Array.create s.Y.Length c)
+                truths (CarliniWagner.run how s.Threat s.Classify s.Victims weights).Success
+                |> Array.filter id
+                |> Array.length
+
+            Expect.isAscending [ found 0.0; found 0.01; found 0.1; found 1.0; found 10.0 ] "images broken")
+
+        law "any split of the batch gives the same, and so does any order" (fun s ->
+            let together = deeds (runBy attack s)
+            let n = together.Length
+
+            for size in [ 1; 2 ] do
+                let parts = Array.chunkBySize size [| 0 .. n - 1 |]
+                let apart = parts |> Array.collect (fun places -> deeds (runBy attack (pick places s)))
+                same apart together (sprintf "batches of %d" size)
+
+            let order = (Source 1).Order n
+            same (deeds (runBy attack (pick order s))) (order |> Array.map (Array.get together)) "permuted")
+
+        law "the images given stay as they were, and the results lie in the box" (fun s ->
+            let box = Some(0.2, 0.7)
+            let images = s.Victims.Images.clamp (0.2.ToScalar(), 0.7.ToScalar())
+            let before = bits images
+            let s = {
+                s with
+                    Threat = { s.Threat with Box = box }
+                    Victims = { s.Victims with Images = images }
+            }
+            let harm = runBy attack s
+            Expect.equal (bits images) before "the images given"
+            within 0.2 0.7 (floats harm.Images) "box"
+            Expect.isFalse harm.Images.requires_grad "gradient attached")
+
+        law "success is that of the stored image; what is not broken is the image itself" (fun s ->
+            let harm = runBy attack s
+            let broken = Array.map2 (<>) (guesses s.Classify harm.Images) s.Y
+            Expect.equal (truths harm.Success) broken "misclassified"
+            let originals = rows s.Victims.Images
+            let wrong = Array.map2 (<>) (guesses s.Classify s.Victims.Images) s.Y
+
+            deeds harm
+            |> Array.iteri (fun i deed ->
+                if wrong[i] then
+                    let alone: Oracles.Deed = {
+                        Image = originals[i]
+                        Success = true
+                        First = 0L
+                        Forwards = 1L
+                        Gradients = 0L
+                    }
+                    Expect.equal deed alone "one look at what is wrong already"
+                elif deed.Success then
+                    Expect.isGreaterThan deed.First 0L "a first success"
+                    Expect.isGreaterThan deed.Forwards deed.First "and looks beyond it"
+                else
+                    Expect.equal (deed.Image, deed.First) (originals[i], -1L) "unbroken"))
+
+        law "the classifier sees as many rows as are counted" (fun s ->
+            let mutable seen = 0L
+            let classify (x: Tensor) =
+                seen <- seen + x.shape[0]
+                s.Classify x
+            let harm = runBy attack { s with Classify = classify }
+            Expect.equal seen (Array.sum (wholes harm.Forwards) + int64 s.Y.Length) "rows"
+
+            for deed in deeds harm do
+                // Every look but the one at the last iterate has a gradient.
+                let whole = deed.Forwards = 31L
+                let expected = if whole then 29L else deed.Forwards - 1L
+                Expect.equal deed.Gradients expected "gradients")
+
+        law "without an end to the search, every step is made" (fun s ->
+            let how = { CarliniWagner.defaults with Steps = 12; Abort = false }
+            let harm = runBy (CarliniWagner.attack how) s
+            let wrong = Array.map2 (<>) (guesses s.Classify s.Victims.Images) s.Y
+            Expect.equal
+                (wholes harm.Forwards, wholes harm.Gradients)
+                (wrong |> Array.map (fun w -> if w then 1L else 13L),
+                 wrong |> Array.map (fun w -> if w then 0L else 11L))
+                "looks")
+
+        test "a sample that no longer falls leaves at the second of the ten looks at that" (fun () ->
+            let s = scene 8 5
+            let n = s.Y.Length
+            let flat (x: Tensor) =
+                (x.reshape [| x.shape[0]; -1L |]).narrow(1L, 0L, 4L) * 0.0
+                + tensor [ 4 ] [| 2.0; 0.0; 0.0; 0.0 |]
+            let victims = victims s.Victims.Ids s.Victims.Images (Array.create n 0)
+            let run how = CarliniWagner.run how s.Threat flat victims (tensor [ n ] (Array.create n 1.0))
+            let harm = run { CarliniWagner.defaults with Steps = 30 }
+            Expect.allEqual (wholes harm.Forwards) 4L "looks 0 to 3"
+            Expect.allEqual (wholes harm.Gradients) 4L "gradients"
+            let harm = run { CarliniWagner.defaults with Steps = 30; Abort = false }
+            Expect.allEqual (wholes harm.Forwards) 30L "all looks"
+            Expect.allEqual (wholes harm.Gradients) 29L "all gradients but the last")
+
+        law "towards targets, the stored image is the target's" (fun s ->
+            let target = s.Y |> Array.map (fun y -> (y + 2) % 4)
+            let s = { s with Victims = { s.Victims with Targets = Some(labels target) } }
+            let harm = runBy attack s
+            let expected = Array.map2 (=) (guesses s.Classify harm.Images) target
+            Expect.equal (truths harm.Success) expected "success")
+
+        test "with confidence, another class wins by as much" (fun () ->
+            let s = scene 3 5
+            let how = {
+                CarliniWagner.defaults with
+                    Confidence = 0.4
+                    Steps = 200
+                    Rate = 0.05
+                    Weight = 20.0
+            }
+            let n = s.Y.Length
+            let weights = tensor [ n ] (Array.create n how.Weight)
+            let harm = CarliniWagner.run how s.Threat s.Classify s.Victims weights
+            let margins = floats (Margin.perSample (s.Classify harm.Images) s.Victims.Labels)
+            let won = truths harm.Success
+            Expect.contains won true "some are broken"
+            Array.iter2 (fun won m -> if won then Expect.isGreaterThan m 0.4 "margin") won margins)
+
+        test "pixels on the faces of the box can leave them" (fun () ->
+            // White is class 0, and the border lies halfway to black.
+            let model: Oracles.Linear = {
+                Weights = [| Array.create 6 1.0; Array.create 6 -1.0 |]
+                Offsets = [| -3.0; 3.0 |]
+            }
+            let images = single (torch.ones ([| 2L; 1L; 2L; 3L |], torch.float64))
+            let how = { CarliniWagner.defaults with Steps = 400; Rate = 0.1; Weight = 10.0; Abort = false }
+            let draw = Draw.create 1UL "a" [| 0L; 1L |]
+            let weight, offset = single (matrix model.Weights), single (tensor [ 2 ] model.Offsets)
+            let classify (x: Tensor) =
+                torch.nn.functional.linear (x.reshape [| x.shape[0]; -1L |], weight, offset)
+            let harm =
+                (CarliniWagner.attack how).Run
+                    draw
+                    (Threat.create L2 1.0)
+                    classify
+                    (victims draw.Ids images [| 0; 0 |])
+            Expect.allEqual (truths harm.Success) true "broken"
+            Expect.isEmpty harm.Flags "no flags"
+            close 0.05 (floats harm.Distance[L2]) (Array.create 2 (0.5 * sqrt 6.0)) "distance")
+
+        test "what a reader must know is flagged" (fun () ->
+            let s = scene 1 4
+            Expect.isEmpty (runBy attack s).Flags "a sound classifier"
+            let flat (x: Tensor) =
+                (x.reshape [| x.shape[0]; -1L |]).narrow(1L, 0L, 4L) * 0.0
+                + tensor [ 4 ] [| 2.0; 0.0; 0.0; 0.0 |]
+            let all0 = {
+                s with
+                    Victims = victims s.Victims.Ids s.Victims.Images (Array.create s.Y.Length 0)
+            }
+            let harm = runBy attack { all0 with Classify = flat }
+            Expect.equal harm.Flags (Set [ "zero gradient" ]) "no slope"
+            Expect.allEqual (truths harm.Success) false "nothing moves it"
+            let harm = runBy attack { all0 with Classify = fun x -> s.Classify x * nan }
+            Expect.contains harm.Flags "not finite" "not finite"
+            Expect.equal (bits harm.Images) (bits s.Victims.Images) "nothing stored"
+            let softmax = runBy attack { s with Classify = fun x -> (s.Classify x).softmax 1L }
+            Expect.contains softmax.Flags "probabilities" "softmax")
+
+        law "within the threat, only what its ball holds counts" (fun s ->
+            for norm in [ Linf; L2; L1 ] do
+                let s = { s with Threat = { s.Threat with Norm = norm; Radius = 0.15 } }
+                let free, bound = runBy attack s, runBy (Attack.within attack) s
+                let reaches = floats free.Distance[norm] |> Array.map (fun d -> d <= 0.15)
+                let expected = Array.map2 (&&) (truths free.Success) reaches
+                Expect.equal (truths bound.Success) expected "success"
+                let moved = Array.map2 minus (rows bound.Images) (rows s.Victims.Images)
+                atMost 0.15 (moved |> Array.map (Oracles.lengthOf norm)) "ball"
+
+                for norm in [ Linf; L2; L1 ] do
+                    close
+                        1e-12
+                        (floats bound.Distance[norm])
+                        (moved |> Array.map (Oracles.lengthOf norm))
+                        "distance"
+
+                Expect.equal
+                    (wholes bound.FirstSuccess |> Array.map (fun first -> first >= 0L))
+                    expected
+                    "a first success"
+                Expect.equal (wholes bound.Forwards) (wholes free.Forwards) "looks")
+
+        test "by name, an evaluation holds it to the radius" (fun () ->
+            let named = Expect.wantOk (Robustness.attack "cw-l2") "cw-l2"
+            let s = scene 6 5
+            let free = runBy (CarliniWagner.attack CarliniWagner.defaults) s
+            let broken = Array.zip (truths free.Success) (floats free.Distance[L2])
+            let furthest = broken |> Array.filter fst |> Array.map snd |> Array.max
+            Expect.isGreaterThan furthest 0.0 "something to hold"
+
+            for factor, lost in [ 1.001, 0; 0.999, 1 ] do
+                let threat = Threat.create L2 (factor * furthest)
+                let harm = runBy named { s with Threat = threat }
+                let count success = success |> Array.filter id |> Array.length
+                Expect.equal
+                    (count (truths harm.Success))
+                    (count (Array.map fst broken) - lost)
+                    "the furthest is held or not")
+
+        test "an attack touches no gradient of the parameters and keeps nothing alive" (fun () ->
+            let s = scene 2 4
+            let weight = (matrix ((Source 2).Rows(4, 6))).requires_grad_ true
+            let mark = torch.ones_like weight
+            weight.grad <- mark
+            let classify (x: Tensor) = torch.nn.functional.linear (x.reshape [| x.shape[0]; -1L |], weight)
+            let before = torch.Tensor.TotalCount
+
+            Scope.value (fun () ->
+                let harm = runBy (Attack.within attack) { s with Classify = classify }
+                Expect.hasLength (Attack.tensors harm) 8 "tensors of a result"
+                Expect.equal (torch.Tensor.TotalCount - before) 8L "nothing but the result lives")
+
+            Expect.equal (torch.Tensor.TotalCount - before) 0L "nothing lives"
+            Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")
+
+        test "a long run holds no more tensors than a short one" (fun () ->
+            let s = scene 4 4
+            let highest = ResizeArray<int64>()
+            let classify x =
+                highest.Add torch.Tensor.TotalCount
+                s.Classify x
+            let how = { CarliniWagner.defaults with Steps = 40; Abort = false }
+            runBy (CarliniWagner.attack how) { s with Classify = classify } |> ignore
+            // After the clean image and two iterates, and without the last one, which has no gradient.
+            let held = highest |> Seq.skip 3 |> Seq.take 37 |> Seq.distinct
+            Expect.hasLength held 1 "live tensors at every look")
+
+        test "faults are named" (fun () ->
+            let s = scene 1 1
+            let run how weights () =
+                CarliniWagner.run how s.Threat s.Classify s.Victims (tensor [ Array.length weights ] weights)
+                |> ignore
+            let defaults = CarliniWagner.defaults
+            let weights = Array.create s.Y.Length 1.0
+            refuses [ "weights"; "labels" ] (run defaults [| 1.0; 1.0; 1.0 |]) "a weight for each sample"
+            refuses [ "Rate"; "above 0" ] (run { defaults with Rate = 0.0 } weights) "rate"
+            refuses [ "Confidence" ] (run { defaults with Confidence = -1.0 } weights) "confidence"
+            let attack () = CarliniWagner.attack { defaults with Weight = nan } |> ignore
+            refuses [ "Weight" ] attack "weight")
+
+        testList "published" [
+            for case in Reference.ofAttacks "cw_l2" do
+                test (Reference.text [ "id" ] case) (fun () ->
+                    let param key = Reference.real [ "params"; key ] case
+                    let how = {
+                        Weight = nan
+                        Confidence = param "kappa"
+                        Steps = Reference.whole [ "params"; "steps" ] case
+                        Rate = param "lr"
+                        Abort = Reference.truth [ "params"; "abort_early" ] case
+                    }
+                    let input key = Reference.indices [ "inputs"; key ] case
+                    let images = Reference.array [ "inputs"; "x" ] case
+                    let victims = {
+                        Ids = Array.init (int images.shape[0]) int64
+                        Images = images
+                        Labels = input "y"
+                        Targets =
+                            if Reference.truth [ "params"; "targeted" ] case then
+                                Some(input "target")
+                            else
+                                None
+                    }
+                    let rounds = Reference.whole [ "params"; "outer_steps" ] case
+                    let found =
+                        searched
+                            rounds
+                            (param "c0")
+                            how
+                            (Threat.create L2 1.0)
+                            (Reference.classifier case)
+                            victims
+                    let expected = Reference.values [ "expected"; "distance" ] case
+                    let ratios = Array.map2 (/) found expected
+                    close
+                        (Reference.real [ "tolerance"; "distance_relative" ] case)
+                        ratios
+                        (Array.map (fun _ -> 1.0) ratios)
+                        "distance")
+        ]
+    ]
