@@ -1,5 +1,7 @@
 // Builds, tests and shows AdvContrast: `dotnet fsi build.fsx TARGET [arguments]`, with the .NET SDK alone.
 // What follows the target's name goes to the program that the target runs.
+#load "tests/mutants/Mutants.fsx"
+
 open System
 open System.Diagnostics
 open System.IO
@@ -235,14 +237,28 @@ let testProject arguments (project: string) =
     say $"-- {name}: {counts[0]} passed, {counts[1]} failed, exit code {child.ExitCode}"
     counts
 
-let test arguments =
+/// Exits with 1 where a test failed, and where there was none.
+let close passed failed skipped =
+    say ($"{passed} passed, {failed} failed" + (if skipped > 0 then $", {skipped} skipped" else ""))
+    if failed > 0 || passed = 0 then exit 1
+
+let mutants names =
+    setup ()
+    let passed, failed = Mutants.run ask say names |> Result.defaultWith stop
+    close passed failed 0
+
+let tests arguments =
     build []
     if List.contains "--long" arguments then Environment.SetEnvironmentVariable("ADVCONTRAST_LONG", "1")
     let run = testProject (List.except [ "--long" ] arguments)
     let results = files "tests" "*.Tests.??proj" |> Array.map run
     let sum i = results |> Array.sumBy (List.item i)
-    say ($"{sum 0} passed, {sum 1} failed" + (if sum 2 > 0 then $", {sum 2} skipped" else ""))
-    if sum 1 > 0 || sum 0 = 0 then exit 1
+    close (sum 0) (sum 1) (sum 2)
+
+let test arguments =
+    match arguments with
+    | "--mutants" :: names -> mutants names
+    | _ -> tests arguments
 
 let bench arguments =
     setup ()
@@ -268,7 +284,7 @@ let pack arguments =
 let targets = [
     "setup", "libtorch, the bridge to it, packages; does nothing where all is there", (fun _ -> setup ())
     "build", "everything", build
-    "test", "everything, and every test [--long] [--filter PATH]", test
+    "test", "everything, and every test [--long] [--filter PATH], or [--mutants NAME ...]", test
     "demo", "two encoders, attacked: what the project is for [--json FILE] [-- --help]", demo
     "bench", "what it costs", bench
     "format", "the source, as CI wants it [--check]", format

@@ -1,4 +1,5 @@
 using System.Linq;
+using AdvContrast.Bench.Kernel;
 using BenchmarkDotNet.Running;
 
 namespace AdvContrast.Bench;
@@ -7,6 +8,14 @@ internal static class Program
 {
     private static int Main(string[] args)
     {
+        switch (args.FirstOrDefault())
+        {
+            case "kernel":
+                return Comparison.Run(args[1..]);
+            case Answers.Command:
+                Answers.Run(args[1..]);
+                return 0;
+        }
         if (args.Contains("--quick"))
         {
             Quick.Run();

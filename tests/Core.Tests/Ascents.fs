@@ -67,6 +67,8 @@ let tests =
             weight.grad <- mark
             let x = ascend s (bumpy weight) s.Origin
             Expect.isFalse x.requires_grad "gradient attached"
+            let images = s.Origin.detach().clone().requires_grad_ true
+            Expect.isFalse (ascend s (bumpy weight) images).requires_grad "attached to images that want one"
             Expect.isFalse (obj.ReferenceEquals(x, s.Origin)) "never the argument itself"
             Expect.equal (bits s.Origin, bits s.Slopes) before "bytes"
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")

@@ -1,0 +1,81 @@
+using System;
+using System.Diagnostics;
+using System.Globalization;
+using System.IO;
+using System.Linq;
+using System.Runtime.InteropServices;
+
+namespace AdvContrast.Bench.Kernel;
+
+/// <summary>A side's process ended although it was to go on: what PyTorch lacks, it has said itself.</summary>
+internal sealed class SideEndedException(string message) : Exception(message);
+
+/// <summary>One side of a comparison, in a process of its own that computes only when asked.</summary>
+internal sealed class Side : IDisposable
+{
+    private readonly Process process;
+
+    /// <summary>Both sides get the same threads, for libtorch and for the BLAS under it.</summary>
+    internal Side(string program, string[] command, Loss loss, int rows, int width, int threads)
+    {
+        string[] what = [loss.Name, .. new[] { loss.Views, rows, width, threads }.Select(n => n.ToString())];
+        var start = new ProcessStartInfo(program, [.. command, .. what])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+        };
+        foreach (var variable in new[] { "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS" })
+            start.Environment[variable] = threads.ToString();
+        process = Process.Start(start)!;
+        Torch = Ask("start");
+    }
+
+    /// <summary>Version of libtorch, and its number of threads.</summary>
+    internal string Torch { get; }
+
+    /// <summary>Whether this side has the loss.</summary>
+    internal bool Has => Torch != "none";
+
+    /// <summary>Seconds a call, forward and backward.</summary>
+    internal double Seconds(int calls) => Number(Ask($"time {calls}"));
+
+    /// <summary>The loss and its gradient.</summary>
+    internal (double Loss, float[] Gradient) Check()
+    {
+        var file = Path.GetTempFileName();
+        try
+        {
+            var loss = Number(Ask($"check {file}"));
+            return (loss, MemoryMarshal.Cast<byte, float>(File.ReadAllBytes(file)).ToArray());
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+    }
+
+    /// <summary>The most memory that the process has had so far, in MiB: VmHWM.</summary>
+    internal double PeakMemory()
+    {
+        var line = File.ReadLines($"/proc/{process.Id}/status").First(line => line.StartsWith("VmHWM:"));
+        return Number(line.Split(':')[1].Replace("kB", "")) / 1024;
+    }
+
+    /// <summary>Ends the process: it reads no further request.</summary>
+    public void Dispose()
+    {
+        process.StandardInput.Close();
+        process.WaitForExit();
+        process.Dispose();
+    }
+
+    private string Ask(string request)
+    {
+        process.StandardInput.WriteLine(request);
+        process.StandardInput.Flush();
+        return process.StandardOutput.ReadLine()
+            ?? throw new SideEndedException($"{process.StartInfo.FileName} ended at '{request}'");
+    }
+
+    private static double Number(string text) => double.Parse(text, CultureInfo.InvariantCulture);
+}
