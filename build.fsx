@@ -281,6 +281,12 @@ let pack arguments =
     for project in files "src" "AdvContrast*.??proj" do
         run "dotnet" (words "pack -c Release -o artifacts/packages --nologo" @ [ project ] @ arguments)
 
+/// The methods' cards, as the program prints them.
+let docs arguments =
+    setup ()
+    make "src/Cli/AdvContrast.Cli.fsproj" []
+    run "dotnet" ([ "exec"; program "src/Cli" "advcontrast"; "methods"; "--pages"; "docs/methods" ] @ arguments)
+
 let targets = [
     "setup", "libtorch, the bridge to it, packages; does nothing where all is there", (fun _ -> setup ())
     "build", "everything", build
@@ -288,6 +294,7 @@ let targets = [
     "demo", "two encoders, attacked: what the project is for [--json FILE] [-- --help]", demo
     "bench", "what it costs", bench
     "format", "the source, as CI wants it [--check]", format
+    "docs", "the methods' cards into docs/methods", docs
     "pack", "NuGet packages into artifacts/packages", pack
 ]
 

@@ -95,11 +95,13 @@ type EvaluateArguments =
 
 type MethodsArguments =
     | [<CliPrefix(CliPrefix.None)>] Show of NAME: string
+    | Pages of DIR: string
 
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
             | Show _ -> "print this method's full composition and recipe."
+            | Pages _ -> "write every method's card to this folder, a page of Markdown each, and their list."
 
 type DataArguments =
     | [<MainCommand>] Name of NAME: string

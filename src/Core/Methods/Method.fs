@@ -239,24 +239,34 @@ module Method =
 
     /// The full composition, line by line: what the line is of, and what it says.
     let lines method : (string * string) list =
-        let start = Progress.start 1 1
+        let start = Progress.start 1 method.Recipe.Epochs
+
+        // Views that are made alike are told together.
+        let views =
+            method.Step.Views
+            |> List.map (fun view ->
+                let first = (view.Make start).Text
+                let last = (view.Make(Progress.atEpoch method.Recipe.Epochs start)).Text
+                let source = if view.Source = "image" then "" else sprintf "of %s: " view.Source
+                let text = if first = last then first else sprintf "%s; at the end %s" first last
+                view.Name, source + text)
+            |> List.groupBy snd
+            |> List.map (fun (text, alike) ->
+                sprintf "%s = %s" (alike |> List.map fst |> String.concat ", ") text)
 
         let pass (p: Pass) =
-            let who =
+            let traits = [
                 match p.Who with
-                | Online -> ""
-                | Average name -> sprintf "average %s, " name
-                | Frozen name -> sprintf "frozen %s, " name
+                | Online -> Branch.name p.Call.Branch
+                | Average name -> sprintf "average %s, %s" name (Branch.name p.Call.Branch)
+                | Frozen name -> sprintf "frozen %s" name
 
-            sprintf
-                "%s <- %s (%s%s, %s mode%s%s)"
-                p.Name
-                (String.concat ", " p.Views)
-                who
-                (Branch.name p.Call.Branch)
-                (if p.Call.Mode = Train then "train" else "eval")
-                (if p.Call.Momentum = 0.1 then "" else sprintf ", momentum %g" p.Call.Momentum)
-                (if p.Learn then ", learns" else "")
+                if p.Call.Mode = Train then "train mode" else "eval mode"
+                if p.Call.Momentum <> 0.1 then sprintf "momentum %g" p.Call.Momentum
+                if p.Learn then "learns"
+            ]
+
+            sprintf "%s <- %s (%s)" p.Name (String.concat ", " p.Views) (String.concat ", " traits)
 
         let made makes = makes |> List.map (fun (made, from) -> sprintf "%s from %s" made from)
 
@@ -274,10 +284,8 @@ module Method =
             | Some name -> "starts", sprintf "from %s" name
             | None -> ()
 
-            for v in method.Step.Views do
-                let source = if v.Source = "image" then "" else sprintf "%s, " v.Source
-                let first, last = (v.Make start).Text, (v.Make { start with Epoch = 1; Step = 1L }).Text
-                "view", sprintf "%s = %s%s" v.Name source (if first = last then first else first + ", changing")
+            for view in views do
+                "view", view
 
             match method.Step.Free with
             | Some free ->
@@ -338,5 +346,23 @@ module Method =
         [
             sprintf "%s: %s" method.Name method.Summary
             yield! lines method |> List.map (fun (name, text) -> sprintf "  %-12s %s" (name + ":") text)
+        ]
+        |> String.concat "\n"
+
+    /// The card as a page of Markdown.
+    let page method =
+        let cell (text: string) = text.Trim().Replace("|", "\\|")
+
+        [
+            sprintf "# %s" method.Name
+            ""
+            sprintf "%s." (method.Summary.Substring(0, 1).ToUpperInvariant() + method.Summary.Substring 1)
+            ""
+            "| | |"
+            "|---|---|"
+            yield! lines method |> List.map (fun (name, text) -> sprintf "| %s | %s |" (cell name) (cell text))
+            ""
+            sprintf "    advcontrast pretrain --method %s" method.Name
+            ""
         ]
         |> String.concat "\n"
