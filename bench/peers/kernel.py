@@ -22,8 +22,23 @@ def nt_xent(views):
     return F.cross_entropy(scores, torch.arange(2 * rows).roll(rows))
 
 
+def n_pair(views):
+    """The one-directional contrast of two views (Ho and Vasconcelos 2020)."""
+    anchors, positives = F.normalize(views[0]), F.normalize(views[1])
+    return F.cross_entropy(anchors @ positives.t() / TEMPERATURE, torch.arange(anchors.shape[0]))
+
+
+def one_sided(views):
+    """C-LEAD's contrast of anchors with the other anchors and all partners (Ghosh, Kumar and Sur 2025)."""
+    rows = views[0].shape[0]
+    anchors = F.normalize(views[0])
+    scores = anchors @ torch.cat([anchors, F.normalize(views[1])]).t() / TEMPERATURE
+    scores.diagonal().fill_(float("-inf"))
+    return F.cross_entropy(scores, torch.arange(rows) + rows)
+
+
 # What is not here is measured on the other side alone.
-LOSSES = {"NT-Xent": nt_xent}
+LOSSES = {"NT-Xent": nt_xent, "N-pair": n_pair, "one-sided": one_sided}
 
 
 def main(name, count, rows, width, threads):

@@ -123,36 +123,37 @@ module InfoNce =
                     (Shape.text candidates)
                     (Shape.text anchors))
 
-    let private pairTerms contrast (pairs: Pairs) (anchors: Tensor) (candidates: Tensor) =
+    // Unit rows compared, over T, the anchors themselves left out.
+    let private scores contrast (anchors: Tensor) (candidates: Tensor) =
         let a, c = Similarity.sides contrast.Similarity anchors candidates
-        let a = a / contrast.Similarity.Temperature
-        let scores = a.matmul (c.t ())
+        let scores = (a / contrast.Similarity.Temperature).matmul (c.t ())
 
+        // Behind autograd's back: the gradient of exp is 0 where it is, and need not be set to 0 once more.
         if contrast.SelfIncluded && contrast.Denominator <> AllLessConstant then
-            scores.diagonal(0L, 0L, 1L).fill_ minusInfinity |> ignore
+            scores.detach().diagonal(0L, 0L, 1L).fill_ minusInfinity |> ignore
 
-        let denominators = logDenominator contrast pairs scores
+        scores
 
-        // The positives' scores as products of rows, whose gradient needs no second n-by-m matrix, unless
-        // there are so many pairs that this would be the smaller.
-        let positives =
-            if pairs.Anchors.shape[0] * a.shape[1] <= scores.numel () then
-                (a.index_select (0L, pairs.Anchors) * c.index_select (0L, pairs.Positives)).sum 1L
+    let private pairTerms contrast (pairs: Pairs) (anchors: Tensor) (candidates: Tensor) =
+        let scores = scores contrast anchors candidates
+        let places = pairs.Anchors * scores.shape[1] + pairs.Positives
+        let at (x: Tensor) = x.flatten().index_select(0L, places)
+
+        match contrast.Denominator with
+        | AllOthers when contrast.Similarity.Guard = 0.0 -> at(scores.log_softmax 1L).neg()
+        | denominator ->
+            let rows =
+                match denominator with
+                | Hard { DenominatorOfPositive = true } -> pairs.Positives
+                | _ -> pairs.Anchors
+
+            let denominators = (logDenominator contrast pairs scores).index_select (0L, rows)
+            let guard = contrast.Similarity.Guard
+
+            if guard = 0.0 then
+                denominators - at scores
             else
-                scores.flatten().index_select(0L, pairs.Anchors * scores.shape[1] + pairs.Positives)
-
-        let rows =
-            match contrast.Denominator with
-            | Hard { DenominatorOfPositive = true } -> pairs.Positives
-            | _ -> pairs.Anchors
-
-        let denominators = denominators.index_select (0L, rows)
-        let guard = contrast.Similarity.Guard
-
-        if guard = 0.0 then
-            denominators - positives
-        else
-            ((positives.exp () / (denominators.exp () + guard)) + guard).log().neg()
+                (((at scores).exp () / (denominators.exp () + guard)) + guard).log().neg()
 
     let private weighted contrast (pairs: Pairs) (anchors: Tensor) candidates =
         let terms = pairTerms contrast pairs anchors candidates
