@@ -33,6 +33,8 @@ let private evaluations = [
     "--attack square", 3, "pgd-20"
     "--attack pgd-0", 2, "pgd-20"
     "--attack pgd-20:none", 2, "pgd-20"
+    "--attack cw-pgd-0", 2, "cw-pgd-20"
+    "--attack cw-l3", 3, "cw-l2"
     "--threat l3:1", 2, "linf, l2 or l1"
     "--probe none", 3, "quick"
     "--images 0", 2, "1 or more"
