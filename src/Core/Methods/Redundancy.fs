@@ -32,12 +32,7 @@ module Redundancy =
                 }
                 Recipe = {
                     SimClr.method.Recipe with
-                        Optimizer =
-                            Transform.larsMomentum
-                                (Schedule.warmUp 10 (Schedule.cosine rate 0.0))
-                                0.9
-                                0.02
-                                decay
+                        Optimizer = Siamese.layerwise rate decay
                         Batch = 256
                 }
         }

@@ -7,6 +7,17 @@ module Siamese =
 
     let private clean = SimClr.clean
 
+    // From next to nothing to the peak over 10 epochs, then along half a cosine to 0.
+    let internal rate peak = Schedule.riseFrom 3e-5 10 (Schedule.since 10 (Schedule.cosine peak 0.0))
+
+    /// LARS as solo-learn sets it: trust 0.02, cut at the rate, biases and normalisations left out.
+    let internal layerwise peak decay =
+        Transform.chain [
+            Transform.only Transform.matrices (Transform.larc (Some(rate peak)) 0.02 decay)
+            Transform.momentum 0.9
+            Transform.scale (rate peak)
+        ]
+
     let private prediction side = Scene.head "predictor" side.Pass side.View
 
     // The views pass through the network one after the other.
@@ -81,7 +92,7 @@ module Siamese =
                 byolComparison
                 "2 - 2 cos(p(x1), stop z'(x2)), in both orders"
                 (byolHead [ clean ])
-                (Transform.larsMomentum (Schedule.warmUp 10 (Schedule.cosine 1.0 0.0)) 0.9 0.02 1e-5)
+                (layerwise 1.0 1e-5)
 
         {
             method with
@@ -89,6 +100,19 @@ module Siamese =
                     { Name = "target"; Decay = Schedule.cosine 0.99 1.0; Statistics = Own; Lags = false }
                 ]
         }
+
+    // The rate of the predictor does not decay (section 4.2 of the paper).
+    let private steadyPredictor =
+        let isPredictor (name: string) = name.StartsWith "predictor."
+        let predictor = Named.create "predictor" (fun name (_: int64[]) -> isPredictor name)
+        let others = Named.create "the others" (fun name (_: int64[]) -> not (isPredictor name))
+
+        Transform.chain [
+            Transform.weightDecay 5e-4
+            Transform.momentum 0.9
+            Transform.only predictor (Transform.scale (Schedule.constant 0.06))
+            Transform.only others (Transform.scale (Schedule.cosine 0.06 0.0))
+        ]
 
     /// SimSiam (Chen and He, CVPR 2021).
     let simSiam =
@@ -99,4 +123,4 @@ module Siamese =
             simSiamComparison
             "-1/2 cos(p(x1), stop z(x2)) - 1/2 cos(p(x2), stop z(x1))"
             (simSiamHead [ clean ])
-            (Transform.sgd (Schedule.warmUp 10 (Schedule.cosine 0.06 0.0)) 0.9 5e-4)
+            steadyPredictor
