@@ -32,18 +32,10 @@ type LinearProbe = {
 [<RequireQualifiedAccess>]
 module LinearProbe =
 
-    /// Steps down to a tenth after epochs 10 and 20 of 25 (the protocol of DynACL's code and of RobustSSL).
-    let private drops peak =
-        Named.create (sprintf "%g, a tenth after 10 and 20 epochs" peak) (fun (p: Progress) ->
-            peak
-            * (if p.Epoch < 10 then 1.0
-               elif p.Epoch < 20 then 0.1
-               else 0.01))
-
-    /// The published protocol: 25 epochs, batches of 512, SGD 0.01 with momentum 0.9 and weight decay 2e-4,
-    /// padded crops and flips.
+    /// The protocol of DynACL's code and of RobustSSL: 25 epochs, batches of 512, SGD 0.01 with momentum 0.9
+    /// and weight decay 2e-4, a tenth of the rate after 10 epochs and of that after 20, padded crops and flips.
     let published = {
-        Optimizer = Transform.sgd (drops 0.01) 0.9 2e-4
+        Optimizer = Transform.sgd (Schedule.drops 0.01 [ 10, 0.1; 20, 0.01 ]) 0.9 2e-4
         Batch = 512
         Epochs = 25
         View = Some(Crop.padded 4L)
