@@ -15,6 +15,7 @@ let main args =
         "Pictures"
         "Climbing"
         "Breaking"
+        "Descending"
     ]
 
     let lists = [
@@ -42,6 +43,7 @@ let main args =
         Blurs.tests
         Schedules.tests
         Transforms.tests
+        Trusts.tests
         Steps.tests
         Engines.tests
         Adversaries.tests

@@ -18,6 +18,7 @@ let tests =
                 "loss ntxent.clae"
                 "loss spread.uel"
                 "optimiser lars.acl"
+                "optimiser lars.solo"
                 "pgd"
             ]
 
@@ -54,7 +55,6 @@ let tests =
                 "loss trades"
                 "mart"
                 "mi_fgsm"
-                "optimiser lars.solo"
                 "square_bump"
                 "square_schedule"
                 "trades"

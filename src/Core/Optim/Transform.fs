@@ -13,6 +13,20 @@ type Transform = {
     Update: Progress -> Parameters -> Parameters -> Tree -> Parameters * Tree
 }
 
+/// Layer-wise rate scaling (You, Gitman and Ginsburg 2017) as the published code has it: for each tensor
+/// (g + decay*w) times r = trust*|w| / (|g| + decay*|w| + epsilon).
+[<NoEquality; NoComparison>]
+type Lars = {
+    Trust: float
+    Decay: float
+    Epsilon: float
+    /// Divides r by this rate, the learning rate, and then cuts it at 1: the rate that acts on a tensor is
+    /// the smaller of the two.
+    Clip: Schedule option
+    /// Where |w| or |g| vanishes, r is 1. Does the decay stay then?
+    DecaysAlways: bool
+}
+
 [<RequireQualifiedAccess>]
 module Transform =
 
@@ -38,16 +52,22 @@ module Transform =
     /// Adds decay times the parameter (L2 regularisation, coupled as in PyTorch's SGD).
     let weightDecay (decay: float) = pointwise (sprintf "weight decay %g" decay) (fun _ g p -> g + p * decay)
 
-    /// Heavy-ball momentum as PyTorch has it: v becomes mu*v + g, and v is the update.
-    let momentum (mu: float) = {
-        Text = sprintf "momentum %g" mu
+    // v becomes mu*v + g; the update is made of g and v.
+    let private velocity text (mu: float) (update: Tensor -> Tensor -> Tensor) = {
+        Text = sprintf "%s %g" text mu
         Init = fun parameters -> Tree.under "momentum" (zeros parameters)
         Update =
             fun _ updates _ state ->
                 let before = Tree.toTensors (Tree.within "momentum" state)
                 let now = updates |> Map.map (fun name g -> before[name] * mu + g)
-                now, store "momentum" state now
+                updates |> Map.map (fun name g -> update g now[name]), store "momentum" state now
     }
+
+    /// Heavy-ball momentum as PyTorch has it: v becomes mu*v + g, and v is the update.
+    let momentum (mu: float) = velocity "momentum" mu (fun _ v -> v)
+
+    /// Nesterov's momentum as PyTorch has it: v becomes mu*v + g, and g + mu*v is the update.
+    let nesterov (mu: float) = velocity "Nesterov momentum" mu (fun g v -> g + v * mu)
 
     /// Adam (Kingma and Ba 2015, algorithm 1) with bias correction; the update before the learning rate.
     let adam (beta1: float) (beta2: float) (epsilon: float) = {
@@ -79,16 +99,81 @@ module Transform =
                 store "second" (store "first" state first) second |> Map.add "steps" (Whole steps)
     }
 
-    /// Layer-wise rate scaling as ACL's code has it: (g + decay*w) times eta*|w| / (|g| + decay*|w|), or
-    /// times 1 where either norm vanishes; biases and batch norms included.
-    let lars (eta: float) (decay: float) =
-        pointwise (sprintf "LARS, trust %g, decay %g" eta decay) (fun _ g w ->
+    /// Layer-wise rate scaling; the momentum and the learning rate come after it.
+    let layerwise (rule: Lars) =
+        let text =
+            [
+                sprintf "LARS, trust %g, decay %g" rule.Trust rule.Decay
+                if rule.Epsilon > 0.0 then sprintf "epsilon %g" rule.Epsilon
+                match rule.Clip with
+                | Some rate -> sprintf "at most the rate %s" rate.Text
+                | None -> ()
+                if not rule.DecaysAlways then "no decay where a norm is 0"
+            ]
+            |> String.concat ", "
+
+        pointwise text (fun progress g w ->
             let norm (x: Tensor) = x.square().sum().sqrt()
-            let wNorm, gNorm = norm w, norm g
-            let ratio = wNorm * eta / (gNorm + wNorm * decay)
             let small (x: Tensor) = x.lt (1e-15.ToScalar())
-            let ratio = torch.where ((small wNorm).logical_or(small gNorm), torch.ones_like ratio, ratio)
-            (g + w * decay) * ratio)
+            let wNorm, gNorm = norm w, norm g
+            let none = (small wNorm).logical_or(small gNorm)
+            let ratio = wNorm * rule.Trust / (gNorm + wNorm * rule.Decay + rule.Epsilon)
+
+            let ratio =
+                match rule.Clip with
+                | Some rate -> (ratio / rate.Run progress).clamp_max(1.0.ToScalar())
+                | None -> ratio
+
+            let decayed =
+                if rule.DecaysAlways then
+                    g + w * rule.Decay
+                else
+                    let decay = torch.full_like (ratio, rule.Decay.ToScalar())
+                    g + w * torch.where (none, torch.zeros_like decay, decay)
+
+            decayed * torch.where (none, torch.ones_like ratio, ratio))
+
+    /// LARS as ACL's code has it: nothing added to the norms, nothing cut, and the decay always. After a
+    /// <c>weightDecay</c> of its own, with decay 0 here, it is that of SimCLR's code.
+    let lars (eta: float) (decay: float) =
+        layerwise { Trust = eta; Decay = decay; Epsilon = 0.0; Clip = None; DecaysAlways = true }
+
+    /// LARS as apex (LARC) and solo-learn have it: 1e-8 added to the norms, cut at a learning rate where one
+    /// is given, and no decay where a norm is 0.
+    let larc (clip: Schedule option) (eta: float) (decay: float) =
+        layerwise { Trust = eta; Decay = decay; Epsilon = 1e-8; Clip = clip; DecaysAlways = false }
+
+    /// Shortens all updates together to a joint length, where they are longer (PyTorch's clip_grad_norm_).
+    let clipNorm (length: float) = {
+        Text = sprintf "length at most %g" length
+        Init = fun _ -> Map.empty
+        Update =
+            fun _ updates _ state ->
+                match updates |> Map.values |> Seq.map _.square().sum() |> List.ofSeq with
+                | [] -> updates, state
+                | first :: others ->
+                    let total = (List.fold (fun (sum: Tensor) x -> sum + x) first others).sqrt()
+                    let part = ((total + 1e-6).reciprocal() * length).clamp_max(1.0.ToScalar())
+                    updates |> Map.map (fun _ g -> g * part), state
+    }
+
+    /// Tensors of more than one dimension: not biases, nor the scales and shifts of normalisations.
+    let matrices = Named.create "matrices" (fun (_: string) (shape: int64[]) -> shape.Length <> 1)
+
+    /// A stage for those parameters alone whose name and shape are such; the updates of the others pass.
+    let only (which: Named<string -> int64[] -> bool>) (stage: Transform) =
+        let those (parameters: Parameters) (tensors: Parameters) : Parameters =
+            tensors |> Map.filter (fun name _ -> which.Run name parameters[name].shape)
+
+        {
+            Text = sprintf "%s (%s alone)" stage.Text which.Text
+            Init = fun parameters -> stage.Init(those parameters parameters)
+            Update =
+                fun progress updates parameters state ->
+                    let changed, state =
+                        stage.Update progress (those parameters updates) (those parameters parameters) state
+                    Map.foldBack Map.add changed updates, state
+        }
 
     /// One stage after the other.
     let chain (stages: Transform list) =
@@ -120,6 +205,10 @@ module Transform =
         chain [ lars eta decay; scale rate; momentum mu ] with
             Text = sprintf "LARS, rate %s, momentum %g, weight decay %g, trust %g" rate.Text mu decay eta
     }
+
+    /// AdamW (Loshchilov and Hutter 2019): the decay beside Adam's step, both times the rate, as in PyTorch.
+    let adamW rate beta1 beta2 epsilon decay =
+        chain [ adam beta1 beta2 epsilon; weightDecay decay; scale rate ]
 
     /// The parameters after an update: w - u, new tensors; those without an update are the same tensors.
     let apply (updates: Parameters) (parameters: Parameters) : Parameters =
