@@ -44,6 +44,7 @@ let main args =
         Schedules.tests
         Transforms.tests
         Trusts.tests
+        Clusters.tests
         Steps.tests
         Engines.tests
         Adversaries.tests
