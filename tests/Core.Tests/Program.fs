@@ -15,6 +15,7 @@ let main args =
         "Pictures"
         "Climbing"
         "Breaking"
+        "Descending"
     ]
 
     let lists = [
@@ -49,6 +50,8 @@ let main args =
         Policies.tests
         Schedules.tests
         Transforms.tests
+        Trusts.tests
+        Clusters.tests
         Steps.tests
         Engines.tests
         Adversaries.tests

@@ -24,6 +24,7 @@ let tests =
                 "loss trades"
                 "mart"
                 "optimiser lars.acl"
+                "optimiser lars.solo"
                 "pgd"
                 "trades"
             ]
@@ -55,7 +56,6 @@ let tests =
                 "loss rocl.base"
                 "loss rocl.pair"
                 "mi_fgsm"
-                "optimiser lars.solo"
                 "square_bump"
                 "square_schedule"
             ]

@@ -2,58 +2,12 @@
 module Transforms
 
 open Expecto
-open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
+open Descending
 open Fixtures
 open Laws
-
-let private now step = {
-    Progress.start 10 10 with
-        Step = int64 step
-        StepInEpoch = step % 10
-        Epoch = step / 10
-}
-
-let private vector values = tensor [ Array.length values ] values
-
-// Takes a step for each set of gradients; what the parameters are after each.
-let private run (rule: Transform) (start: Map<string, float[]>) (gradients: Map<string, float[]> list) =
-    let tensors (values: Map<string, float[]>) : Parameters = values |> Map.map (fun _ v -> vector v)
-    let parameters = tensors start
-
-    ((parameters, rule.Init parameters, []), List.indexed gradients)
-    ||> List.fold (fun (parameters, state, seen) (step, gradients) ->
-        let updates, state = rule.Update (now step) (tensors gradients) parameters state
-        let parameters = Transform.apply updates parameters
-        parameters, state, (parameters |> Map.map (fun _ p -> floats p)) :: seen)
-    |> fun (_, _, seen) -> List.rev seen
-
-// One parameter alone.
-let private runOne rule start gradients =
-    run rule (Map [ "w", start ]) (gradients |> List.map (fun g -> Map [ "w", g ]))
-    |> List.map (Map.find "w")
-
-let private case (seed: int) =
-    let source = Source seed
-    let width = source.Whole(1, 4)
-    let start = source.Normals width
-    let gradients = List.init (source.Whole(1, 6)) (fun _ -> source.Normals width)
-    source, start, gradients
-
-let private slowly rule start gradients =
-    (start, List.indexed gradients)
-    ||> List.mapFold (fun state (step, g) -> let w, state = rule state step g in w, (w, snd state))
-    |> fst
-
-let private law name check = testProperty name (fun (seed: int) -> balanced (fun () -> check (case seed)))
-
-let private agree actual expected =
-    close 1e-12 (Array.concat actual) (Array.concat expected) "parameters after each step"
-
-let private decaying = Named.create "falling" (fun (p: Progress) -> 0.5 / float (p.Step + 1L))
 
 let tests =
     testList "Transforms" [
@@ -78,6 +32,26 @@ let tests =
             let still = start |> Array.map (fun _ -> 0.0)
             let expected = slowly rule (start, still) gradients
             agree (runOne (Transform.sgd decaying mu decay) start gradients) expected)
+
+        law "Nesterov's momentum is PyTorch's" (fun (source, start, gradients) ->
+            let mu = source.Uniform(0.0, 0.99)
+
+            let rule (w, v) step g =
+                let v = plus (times mu v) g
+                let w = minus w (times (0.5 / float (step + 1)) (plus g (times mu v)))
+                w, (w, v)
+
+            let still = start |> Array.map (fun _ -> 0.0)
+            let nesterov = Transform.chain [ Transform.nesterov mu; Transform.scale decaying ]
+            agree (runOne nesterov start gradients) (slowly rule (start, still) gradients))
+
+        test "momentum by hand, and Nesterov's" (fun () ->
+            let after stage =
+                runOne (Transform.chain [ stage ]) [| 10.0 |] [ [| 1.0 |]; [| 2.0 |]; [| -1.0 |] ]
+            // v: 1, then 0.5 + 2, then 1.25 - 1.
+            close 1e-12 (Array.concat (after (Transform.momentum 0.5))) [| 9.0; 6.5; 6.25 |] "v"
+            // g + v/2: 1.5, then 3.25, then -0.875.
+            close 1e-12 (Array.concat (after (Transform.nesterov 0.5))) [| 8.5; 5.25; 6.125 |] "g + v/2")
 
         law "Adam is algorithm 1 of its paper" (fun (_, start, gradients) ->
             let rule (w, (m, v)) step g =
@@ -107,47 +81,80 @@ let tests =
                 [| 0.8; 1.1 - 0.1 * (0.055 / 0.19) / sqrt (0.00124975 / 0.001999) |]
                 "second step")
 
-        law "LARS with the rate inside the momentum" (fun (source, start, gradients) ->
-            let eta, decay, mu = 0.02, source.Uniform(0.0, 0.1), 0.9
-
-            let rule (w, v) step g =
-                let ratio = eta * norm2 w / (norm2 g + decay * norm2 w)
-                let rate = 0.5 / float (step + 1)
-                let v = plus (times mu v) (times (rate * ratio) (plus g (times decay w)))
-                let w = minus w v
-                w, (w, v)
-
-            let still = start |> Array.map (fun _ -> 0.0)
-            let expected = slowly rule (start, still) gradients
-            agree (runOne (Transform.larsMomentum decaying mu eta decay) start gradients) expected)
-
-        law "without decay LARS does not see the scale of the loss" (fun (source, start, gradients) ->
-            let rule = Transform.larsMomentum (Schedule.constant 0.3) 0.9 0.01 0.0
-            let factor = exp (source.Uniform(-6.0, 6.0))
-            agree (runOne rule start (gradients |> List.map (times factor))) (runOne rule start gradients))
-
-        test "where weights or gradient vanish LARS scales by 1" (fun () ->
-            let one = Transform.chain [ Transform.lars 0.001 0.5; Transform.scale (Schedule.constant 1.0) ]
-            Expect.equal
-                (runOne one [| 0.0; 0.0 |] [ [| 3.0; 4.0 |] ])
-                [ [| -3.0; -4.0 |] ]
-                "weights of nought"
-            Expect.equal
-                (runOne one [| 2.0; 4.0 |] [ [| 0.0; 0.0 |] ])
-                [ [| 1.0; 2.0 |] ]
-                "a gradient of nought: the decay alone")
-
         law "weight decay adds its part of the weights" (fun (_, start, gradients) ->
             let rule = Transform.weightDecay 0.2
             let updates, _ =
                 rule.Update (now 0) (Map [ "w", vector gradients[0] ]) (Map [ "w", vector start ]) Map.empty
             close 1e-12 (floats updates["w"]) (plus gradients[0] (times 0.2 start)) "update")
 
+        law "AdamW shrinks the weights beside Adam's step" (fun (source, start, gradients) ->
+            let decay = source.Uniform(0.0, 0.5)
+            let one rule start gradient = List.head (runOne rule start [ gradient ])
+            let rate = Schedule.constant 0.01
+            let adam = Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale rate ]
+            // One step of PyTorch's rule: the weights times 1 - rate*decay, then Adam's step.
+            let shrunk = times (1.0 - 0.01 * decay) start
+            let expected = plus shrunk (minus (one adam start gradients[0]) start)
+            close
+                1e-12
+                (one (Transform.adamW rate 0.9 0.999 1e-8 decay) start gradients[0])
+                expected
+                "a step")
+
+        law
+            "a clipped update keeps its direction and has the length allowed, all tensors taken together"
+            (fun (source, start, gradients) ->
+                let names = [ "a"; "b"; "c" ]
+                let updates =
+                    names |> List.map (fun name -> name, times (source.Uniform(0.1, 3.0)) gradients[0])
+                let all = Array.concat (List.map snd updates)
+                let limit = source.Uniform(0.1, 2.0 * norm2 all)
+                let tensors: Parameters = updates |> List.map (fun (n, g) -> n, vector g) |> Map.ofList
+                let weights: Parameters = names |> List.map (fun n -> n, vector start) |> Map.ofList
+                let clipped, _ = (Transform.clipNorm limit).Update (now 0) tensors weights Map.empty
+                let values = names |> List.map (fun n -> floats clipped[n]) |> Array.concat
+                close 1e-12 values (times (min 1.0 (limit / (norm2 all + 1e-6))) all) "one factor for all"
+                atMost limit [| norm2 values |] "length")
+
+        test "clipping nothing, and noughts, gives nothing, and noughts" (fun () ->
+            let clip (updates: Parameters) =
+                fst ((Transform.clipNorm 1.0).Update (now 0) updates updates Map.empty)
+            Expect.isEmpty (clip Map.empty) "no updates"
+            let still = clip (Map [ "w", vector [| 0.0; 0.0 |] ])
+            close 0.0 (floats still["w"]) [| 0.0; 0.0 |] "noughts")
+
+        test
+            "a stage for some parameters alone leaves the others' updates, and has no state for them"
+            (fun () ->
+                let start = Map [ "a.weight", [| 1.0; 2.0 |]; "a.bias", [| 3.0; 4.0 |] ]
+                let shapes = Map [ "a.weight", [ 2; 1 ]; "a.bias", [ 2 ] ]
+                let gradients =
+                    List.replicate 3 (Map [ "a.weight", [| 1.0; -1.0 |]; "a.bias", [| 0.5; 2.0 |] ])
+                let heavy = Transform.sgd (Schedule.constant 0.1) 0.9 0.3
+                let name =
+                    Named.create "named so" (fun (name: string) (_: int64[]) -> name.EndsWith "weight")
+
+                for which in [ Transform.matrices; name ] do
+                    let only = Transform.only which heavy
+                    let after = runShaped shapes only start gradients
+                    let take name = after |> List.map (Map.find name)
+                    let alone = gradients |> List.map (Map.find "a.weight") |> runOne heavy start["a.weight"]
+                    agree (take "a.weight") alone
+                    let plain =
+                        [ 1.0 .. 3.0 ] |> List.map (fun k -> minus start["a.bias"] (times k [| 0.5; 2.0 |]))
+                    agree (take "a.bias") plain
+                    let parameters = start |> Map.map (fun name v -> tensor shapes[name] v)
+                    Expect.equal (List.ofSeq (only.Init parameters).Keys) [ "1/momentum/a.weight" ] "state")
+
         testList "parameters without a gradient" [
             for name, rule in
                 [
                     "SGD", Transform.sgd (Schedule.constant 0.1) 0.9 0.1
                     "LARS", Transform.larsMomentum (Schedule.constant 0.1) 0.9 1e-3 0.1
+                    "some alone",
+                    Transform.only
+                        (Named.create "all" (fun _ _ -> true))
+                        (Transform.sgd (Schedule.constant 0.1) 0.9 0.1)
                     "Adam",
                     Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale (Schedule.constant 0.1) ]
                 ] do
@@ -231,25 +238,15 @@ let tests =
                     ]
                 ))
                 "Adam 0.9, 0.999, rate 0.1"
-                "Adam")
-
-        testList "published" [
-            for case in Reference.ofLosses "optimiser lars.acl" do
-                test (Reference.text [ "id" ] case) (fun () ->
-                    let hyper name = Reference.real [ "hyper"; name ] case
-                    let rates = Reference.values [ "hyper"; "lr" ] case
-                    let rate = Named.create "given" (fun (p: Progress) -> rates[int p.Step])
-                    let rule =
-                        Transform.larsMomentum rate (hyper "momentum") (hyper "eta") (hyper "weight_decay")
-                    let start = Reference.values [ "inputs"; "w" ] case
-                    let steps =
-                        Array.splitInto rates.Length (Reference.values [ "inputs"; "gradients" ] case)
-                    let after = runOne rule start (List.ofArray steps)
-                    let expected = Reference.values [ "published"; "w_after_each_step" ] case
-                    close
-                        (Reference.real [ "tolerance" ] case)
-                        (Array.concat after)
-                        expected
-                        "w after each step")
-        ]
+                "Adam"
+            Expect.equal
+                (text (
+                    Transform.chain [
+                        Transform.clipNorm 1.0
+                        Transform.only Transform.matrices (Transform.weightDecay 0.1)
+                        Transform.nesterov 0.9
+                    ]
+                ))
+                "length at most 1, weight decay 0.1 (matrices alone), Nesterov momentum 0.9"
+                "a chain")
     ]

@@ -32,8 +32,8 @@ type LinearProbe = {
 [<RequireQualifiedAccess>]
 module LinearProbe =
 
-    /// The protocol of DynACL's code and of RobustSSL: 25 epochs, batches of 512, SGD 0.01 with momentum 0.9 and
-    /// weight decay 2e-4, a tenth of the rate after 10 epochs and of that after 20, padded crops and flips.
+    /// The protocol of DynACL's code and of RobustSSL: 25 epochs, batches of 512, SGD 0.01 with momentum 0.9
+    /// and weight decay 2e-4, a tenth of the rate after 10 epochs and of that after 20, padded crops and flips.
     let published = {
         Optimizer = Transform.sgd (Schedule.drops 0.01 [ 10, 0.1; 20, 0.01 ]) 0.9 2e-4
         Batch = 512

@@ -79,8 +79,8 @@ module KMeans =
             let least = assemble (List.map fst found)
             assemble (List.map snd found), (least + rows.Squares).clamp_min(0.0.ToScalar()))
 
-    // A cluster that is nobody's nearest takes the row that lies farthest from its centre and is not alone there.
-    // In place; how many rows each cluster has then.
+    // A cluster that is nobody's nearest takes the row that lies farthest from its centre and is not alone
+    // there. In place; how many rows each cluster has then.
     let private fill k (clusters: int64[]) (distances: Tensor) =
         let counts = Array.zeroCreate<int> k
 
@@ -132,8 +132,8 @@ module KMeans =
                 let away = (rows.X.narrow (0L, start, count) - own).square().sum(1L)
                 away.``to``(torch.float64).sum().item<float>()))
 
-    // A row in proportion to its weight: each has a clock that rings after an exponential time at the weight's
-    // rate, and the first one wins.
+    // A row in proportion to its weight: each has a clock that rings after an exponential time at the
+    // weight's rate, and the first one wins.
     let private pick draw index rows (weights: Tensor) =
         Scope.tensor (fun () ->
             let digits = (Draw.uniform [ 2L ] (Draw.sub (string index) draw)).``to`` torch.float64
@@ -197,8 +197,8 @@ module KMeans =
                 Settled = settled
             })
 
-    /// Puts rows into clusters. features: float32 or float64 [n; d], finite, on any device; the draw has one id a
-    /// row. The result is on the features' device.
+    /// Puts rows into clusters. features: float32 or float64 [n; d], finite, on any device; the draw has one
+    /// id a row. The result is on the features' device.
     let fit settings (draw: Draw) (features: Tensor) =
         let atLeastOne name value =
             if value < 1 then invalidArg name (sprintf "%s must be at least 1, got %d." name value)
@@ -228,6 +228,7 @@ module KMeans =
             let x = features.detach () - mean
             let rows = { X = x; Squares = Scope.tensor (fun () -> x.square().sum(1L)) }
 
+            // One number that is not finite spoils the mean, and with it every square.
             if not (rows.Squares.isfinite().all().item<bool>()) then
                 invalidArg (nameof features) "features must be finite, and so must be their squares."
 

@@ -3,8 +3,8 @@ namespace AdvContrast.Core
 /// A number that may change as training goes on.
 type Schedule = Named<Progress -> float>
 
-/// Curves over a run, what part of the run they are shown, and how they follow one another. Epochs are counted
-/// from 0: what holds "from epoch 10 on" holds once 10 epochs are done.
+/// Curves over a run, what part of the run they are shown, and how they follow one another. Epochs are
+/// counted from 0: what holds "from epoch 10 on" holds once 10 epochs are done.
 [<RequireQualifiedAccess>]
 module Schedule =
 
@@ -15,8 +15,8 @@ module Schedule =
 
     let private part p = float p.Step / float (max 1L p.Steps)
 
-    /// From the peak to the floor along half a cosine, per step (Loshchilov and Hutter 2017, eq. 5). From a base
-    /// upwards to 1 it is BYOL's momentum, 1 - (1 - base)(cos(pi k/K) + 1)/2 (Grill et al. 2020, section 3.3).
+    /// From the peak to the floor along half a cosine, per step (Loshchilov and Hutter 2017, eq. 5). From a
+    /// base upwards to 1 it is BYOL's momentum, 1 - (1 - base)(cos(pi k/K) + 1)/2 (Grill et al. 2020).
     let cosine (peak: float) (floor: float) : Schedule =
         Named.create (sprintf "cosine %g to %g" peak floor) (fun p ->
             floor + 0.5 * (peak - floor) * (1.0 + cos (System.Math.PI * part p)))
@@ -57,8 +57,8 @@ module Schedule =
         elif step > whole.Steps then Progress.atEpoch epochs whole
         else whole
 
-    /// Shows a schedule the run between two epochs as if it were all of it. Before, it says what it says at its
-    /// start, and afterwards what it says at its end.
+    /// Shows a schedule the run between two epochs as if it were all of it. Before, it says what it says at
+    /// its start, and afterwards what it says at its end.
     let during first last (schedule: Schedule) : Schedule =
         if first < 0 || last < first then
             invalidArg (nameof last) (sprintf "expected 0 <= first <= last, got %d and %d." first last)
@@ -106,8 +106,8 @@ module Schedule =
     let warmUp epochs (after: Schedule) : Schedule =
         rise (sprintf "%d epochs of warm-up, then %s" epochs after.Text) 0.0 epochs 1L (since epochs after)
 
-    /// Linear over the first epochs, per step, from a number at the first step towards what the other schedule
-    /// says at the epoch where it takes over. That one sees the whole run (<c>since</c> lets it begin there), as
-    /// in the code of Khosla et al. 2020.
+    /// Linear over the first epochs, per step, from a number at the first step towards what the other
+    /// schedule says at the epoch where it takes over. That one sees the whole run (<c>since</c> lets it begin
+    /// there), as in the code of Khosla et al. 2020.
     let riseFrom (start: float) epochs (after: Schedule) : Schedule =
         rise (sprintf "%d epochs from %g, then %s" epochs start after.Text) start epochs 0L after

@@ -20,8 +20,8 @@ type Lars = {
     Trust: float
     Decay: float
     Epsilon: float
-    /// Divides r by this rate, the learning rate, and then cuts it at 1: the rate that acts on a tensor is the
-    /// smaller of the two.
+    /// Divides r by this rate, the learning rate, and then cuts it at 1: the rate that acts on a tensor is
+    /// the smaller of the two.
     Clip: Schedule option
     /// Where |w| or |g| vanishes, r is 1. Does the decay stay then?
     DecaysAlways: bool
@@ -138,8 +138,8 @@ module Transform =
     let lars (eta: float) (decay: float) =
         layerwise { Trust = eta; Decay = decay; Epsilon = 0.0; Clip = None; DecaysAlways = true }
 
-    /// LARS as apex (LARC) and solo-learn have it: 1e-8 added to the norms, cut at a learning rate where one is
-    /// given, and no decay where a norm is 0.
+    /// LARS as apex (LARC) and solo-learn have it: 1e-8 added to the norms, cut at a learning rate where one
+    /// is given, and no decay where a norm is 0.
     let larc (clip: Schedule option) (eta: float) (decay: float) =
         layerwise { Trust = eta; Decay = decay; Epsilon = 1e-8; Clip = clip; DecaysAlways = false }
 
