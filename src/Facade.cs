@@ -19,10 +19,13 @@ namespace AdvContrast;
 /// </remarks>
 public static class Workbench
 {
-    /// <summary>The methods, in the order of their papers.</summary>
+    /// <summary>The methods: clean contrast, then the adversarial ones in the order of their papers.</summary>
     public static IReadOnlyList<MethodCard> Methods { get; } =
-        [.. Core.Registry.methods.Select(m =>
-            new MethodCard(m.Name, m.Summary, m.Citation, Core.MethodModule.card(m)))];
+        [.. Core.Registry.methods.Select(MethodCard.Of)];
+
+    /// <summary>Those of them whose published code has faults, with these: <c>"NAME:as-published"</c>.</summary>
+    public static IReadOnlyList<MethodCard> AsPublished { get; } =
+        [.. Core.Registry.asPublished.Select(MethodCard.Of)];
 
     /// <summary>The data sets.</summary>
     public static IReadOnlyList<DatasetCard> Datasets { get; } =

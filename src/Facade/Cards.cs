@@ -5,7 +5,11 @@ namespace AdvContrast;
 /// <param name="Summary">One line on it.</param>
 /// <param name="Citation">The paper that it comes from.</param>
 /// <param name="Text">Its full composition and recipe: views, adversaries, passes, loss, optimiser.</param>
-public sealed record MethodCard(string Name, string Summary, string Citation, string Text);
+public sealed record MethodCard(string Name, string Summary, string Citation, string Text)
+{
+    internal static MethodCard Of(Core.Method method) =>
+        new(method.Name, method.Summary, method.Citation, Core.MethodModule.card(method));
+}
 
 /// <summary>A data set that can be trained and tested on.</summary>
 /// <param name="Name">What the options' Dataset takes.</param>

@@ -77,12 +77,20 @@ module Pretrain =
         Seq.append [ name ] (Seq.initInfinite (fun i -> sprintf "%s-%d" name (i + 2)))
         |> Seq.find (Manifest.existsIn >> not)
 
+    // What a reader of the figures must know of the runs that stand for a method's stages.
+    let private warn (c: Configuration) (m: Method) =
+        for stage in m.Before do
+            match stage, c.Given |> Option.bind (Map.tryFind (Stage.name stage)) with
+            | Given(name, advice), Some run -> Terminal.line (sprintf "%s is %s: %s" name run advice)
+            | _ -> ()
+
     // The run's folder, and what trains it.
     let private plan (arguments: ParseResults<PretrainArguments>) = result {
         match arguments.TryGetResult PretrainArguments.Resume with
         | Some folder -> return folder, (fun watch -> Workbench.resume folder watch Terminal.stop)
         | None ->
             let! c = configuration arguments
+            Registry.find c.Method |> Result.iter (warn c)
             let folder =
                 arguments.TryGetResult PretrainArguments.Out |> Option.defaultWith (fun () -> usualFolder c)
             return folder, (fun watch -> Workbench.pretrain (Some folder) watch Terminal.stop c)

@@ -63,7 +63,13 @@ module Rocl =
                     SimClr.method.Recipe with
                         Optimizer =
                             Transform.chain [
-                                Transform.larc None 1e-3 1e-6
+                                Transform.layerwise {
+                                    Trust = 1e-3
+                                    Decay = 1e-6
+                                    Epsilon = 1e-8
+                                    Clip = None
+                                    DecaysAlways = true
+                                }
                                 Transform.momentum 0.9
                                 Transform.scale (rate low)
                             ]

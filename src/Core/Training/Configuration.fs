@@ -276,9 +276,38 @@ module Configuration =
             | _ -> all
     }
 
+    // A network that a method starts from, or compares with its own, must be like its own.
+    let private fits (m: Method) (network: Network) (name: string) (model: Model) =
+        let frozen = m.Step.Passes |> List.exists (fun pass -> pass.Who = Frozen name)
+        let headed = m.Head.Text <> Head.none.Text
+        let features = network.FeatureWidth = model.Network.FeatureWidth
+        let embeddings = network.EmbeddingWidth = model.Network.EmbeddingWidth
+
+        if (m.From = Some name || frozen) && not (features && (embeddings || not (frozen && headed))) then
+            let widths (n: Network) = sprintf "%d features, embeddings of %d" n.FeatureWidth n.EmbeddingWidth
+
+            let advice =
+                sprintf
+                    "the run for '%s' gives %s; '%s' needs %s. Train it with the same --network and --width, by '%s/%s'."
+                    name
+                    (widths model.Network)
+                    m.Name
+                    (widths network)
+                    m.Name
+                    name
+
+            Error(Error.BadOption("--given", advice))
+        else
+            Ok()
+
     /// The training of a method on a set, as a configuration describes it.
-    let training (c: Configuration) (m: Method) precision device dataset made = result {
+    let training (c: Configuration) (m: Method) precision device dataset (made: Map<string, Artifact>) = result {
         let! network = networkOf c m (Dataset.input dataset)
+
+        for KeyValue(name, artifact) in made do
+            match artifact with
+            | Trained model -> do! fits m network name model
+            | _ -> ()
 
         let pick choose =
             made |> Map.toSeq |> Seq.choose (fun (name, artifact) -> choose name artifact) |> Seq.concat |> Map.ofSeq
