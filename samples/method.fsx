@@ -31,5 +31,5 @@ let configuration = { sizes with Batch = Some 250; Optimizer = Some "adam"; Thre
 let report (event: Event) = printfn "step %d: loss %.3f" event.At.Step event.Loss
 
 match Workbench.train None report CancellationToken.None configuration method with
-| Ok encoder -> using encoder (fun _ -> printfn "%s" (Method.card method))
+| Ok encoder -> using encoder (fun _ -> printfn "%s" (Card.text method))
 | Error errors -> errors |> List.iter (Error.message >> eprintfn "%s")

@@ -8,7 +8,7 @@ namespace AdvContrast;
 public sealed record MethodCard(string Name, string Summary, string Citation, string Text)
 {
     internal static MethodCard Of(Core.Method method) =>
-        new(method.Name, method.Summary, method.Citation, Core.MethodModule.card(method));
+        new(method.Name, method.Summary, method.Citation, Core.Card.text(method));
 }
 
 /// <summary>A data set that can be trained and tested on.</summary>

@@ -152,7 +152,7 @@ let tests =
 
         testTheory "a card says what runs" (Registry.methods |> List.map (fun m -> m.Name)) (fun name ->
             let m = Expect.wantOk (Registry.find name) name
-            let card = Method.card m
+            let card = Card.text m
 
             for part in
                 [
@@ -174,7 +174,7 @@ let tests =
 
         test "a card tells quirks and why they are on" (fun () ->
             let odd = { acl with Quirks = Map [ "no projection", "as the released code has it" ] }
-            Expect.stringContains (Method.card odd) "no projection (as the released code has it)" "quirk")
+            Expect.stringContains (Card.text odd) "no projection (as the released code has it)" "quirk")
 
         testProperty
             "another threat goes to every adversary, and nothing else changes"
@@ -183,7 +183,7 @@ let tests =
                 let changed = Method.withThreat threat acl
                 let back = Method.withThreat (List.exactlyOne acl.Step.Adversaries).Threat changed
                 Expect.all changed.Step.Adversaries (fun a -> a.Threat = threat) "threats"
-                Expect.equal (Method.card back) (Method.card acl) "the rest")
+                Expect.equal (Card.text back) (Card.text acl) "the rest")
 
         test "another augmentation goes to every view" (fun () ->
             let changed = Method.withView Colour.grey acl

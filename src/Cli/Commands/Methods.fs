@@ -35,7 +35,7 @@ module Methods =
             Directory.CreateDirectory folder |> ignore
 
             for m in all do
-                File.WriteAllText(Path.Combine(folder, file m), Method.page m)
+                File.WriteAllText(Path.Combine(folder, file m), Card.page m)
 
             File.WriteAllText(Path.Combine(folder, "README.md"), contents)
             Terminal.line (sprintf "%d pages are in %s." (all.Length + 1) folder)
@@ -57,6 +57,6 @@ module Methods =
     let run (arguments: ParseResults<MethodsArguments>) : Result<unit, Error list> =
         match arguments.TryGetResult MethodsArguments.Show, arguments.TryGetResult MethodsArguments.Pages with
         | Some name, _ ->
-            Registry.find name |> Result.map (Method.card >> Terminal.line) |> Result.mapError List.singleton
+            Registry.find name |> Result.map (Card.text >> Terminal.line) |> Result.mapError List.singleton
         | None, Some folder -> write folder |> Result.mapError List.singleton
         | None, None -> Ok(list ())

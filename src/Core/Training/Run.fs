@@ -41,7 +41,7 @@ module Run =
                         Loss = event.Loss
                         Seconds = clock.Elapsed.TotalSeconds
                         Repeatable = journal.Registered
-                        Composition = Method.card training.Method
+                        Composition = Card.text training.Method
                     }
               }
 

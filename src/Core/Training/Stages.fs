@@ -210,7 +210,7 @@ module Stages =
                 Loss = 0.0
                 Seconds = 0.0
                 Repeatable = plan.Journal.Registered
-                Composition = Method.card plan.Method
+                Composition = Card.text plan.Method
             }
         | _ -> Ok()
 

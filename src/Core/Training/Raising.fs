@@ -1,0 +1,100 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// Makes the views of adversaries: by an ascent over passes of their own, or carried from step to step.
+[<RequireQualifiedAccess>]
+module internal Raising =
+
+    // Adds the views that an adversary makes.
+    let raiseViews machine trains (state: State) batch draw (stage: Forward.Stage) (adversary: Adversary) =
+        let made = adversary.Makes |> List.map fst
+        let parameters = fst state.Online |> if adversary.Leaks then Forward.learning trains else id
+        let isMoving (pass: Pass) = pass.Views |> List.exists (fun view -> List.contains view made)
+        let isFixed (pass: Pass) = not (isMoving pass) && not pass.Keep
+
+        // Passes over views that the attack does not move are the same at every iteration.
+        let prepared =
+            use _ = torch.no_grad ()
+            adversary.Passes |> List.filter isFixed |> List.fold (Forward.forward machine state parameters) stage
+
+        let moving = adversary.Passes |> List.filter (isFixed >> not)
+        let origins = adversary.Makes |> List.map (fun (_, from) -> stage.Views[from])
+        let sizes = origins |> List.map (fun x -> x.shape[0])
+
+        let split (x: Tensor) =
+            (List.scan (+) 0L sizes, sizes)
+            ||> Seq.zip
+            |> Seq.map (fun (start, length) -> x.narrow (0L, start, length))
+            |> List.ofSeq
+
+        let addTo (views: Map<string, Tensor>) images =
+            List.fold2 (fun views name x -> Map.add name x views) views made (split images)
+
+        let mutable buffers, leaked = prepared.Buffers, prepared.Leaked
+        let home = torch.CurrentDisposeScope
+
+        let objective images =
+            let stage: Forward.Stage = { prepared with Views = addTo prepared.Views images; Buffers = buffers }
+            let after = moving |> List.fold (Forward.forward machine state parameters) stage
+
+            // Statistics that a pass of the attack moves outlive this look at it.
+            if not (obj.ReferenceEquals(after.Buffers, buffers)) then
+                after.Buffers |> Map.values |> Seq.collect Map.values |> Scope.moveTo home
+                buffers <- after.Buffers
+
+            let value = adversary.Objective(Forward.scene state batch after)
+
+            if adversary.Leaks then
+                leaked <- Forward.add leaked (Forward.gradientsOf true value (Forward.wanted parameters))
+                Scope.moveTo home (Map.values leaked)
+
+            value
+
+        let images =
+            GradientAttack.ascend
+                (Draw.copies made.Length (draw ("adversary/" + String.concat "+" made)))
+                adversary.Threat
+                adversary.Ascent
+                objective
+                (torch.cat (ResizeArray origins, 0L))
+
+        { stage with Views = addTo stage.Views images; Buffers = buffers; Leaked = leaked }
+
+    let carried made = "free/" + made
+
+    // Views that carry a perturbation from the step before; their gradient will be asked for.
+    let moveViews (state: State) (stage: Forward.Stage) (free: Free) =
+        (stage.Views, free.Makes)
+        ||> List.fold (fun views (made, from) ->
+            let origin = views[from]
+
+            let x =
+                match Map.tryFind (carried made) state.Memory with
+                | Some(Value perturbation) ->
+                    origin + perturbation.narrow (0L, 0L, origin.shape[0]) |> Ball.project free.Threat origin
+                | _ -> origin.alias ()
+
+            Map.add made (x.detach().requires_grad_ true) views)
+        |> fun views -> { stage with Views = views }
+
+    // The perturbations after the step, by the gradients that its loss sent into the views.
+    let climbed (state: State) (stage: Forward.Stage) (gradients: Parameters) (free: Free) : Tree =
+        free.Makes
+        |> List.map (fun (made, from) ->
+            let origin, x = stage.Views[from], stage.Views[made].detach ()
+            let value = torch.zeros ([| origin.shape[0] |], device = origin.device)
+            let iterate = GradientAttack.first origin x (value, gradients[carried made])
+            let next, _ = GradientAttack.next free.Threat free.Ascent iterate
+            let perturbation = next - origin
+
+            // A last batch that is smaller leaves the rows beyond it as they are.
+            let perturbation =
+                match Map.tryFind (carried made) state.Memory with
+                | Some(Value before) when before.shape[0] > origin.shape[0] ->
+                    let rest = before.shape[0] - origin.shape[0]
+                    torch.cat (ResizeArray [ perturbation; before.narrow (0L, origin.shape[0], rest) ], 0L)
+                | _ -> perturbation
+
+            carried made, Value perturbation)
+        |> Map.ofList
