@@ -78,7 +78,7 @@ module Workbench =
     /// cancelled, training ends within a step with a checkpoint and Error.Interrupted. The encoder belongs to
     /// the caller.
     let pretrain folder (watch: Event -> unit) stop (configuration: Configuration) = result {
-        let! method = Registry.find configuration.Method |> Result.mapError List.singleton
+        let! method = Configuration.registered configuration
         return! begin' true folder watch stop configuration method
     }
 

@@ -21,7 +21,8 @@ let private rich (method: Method) step =
             Averages = [ { Name = "ema"; Decay = Schedule.constant 0.9; Statistics = Copied; Lags = false } ]
             Memory = {
                 Init =
-                    fun _ -> Map [ "queue", Value(torch.ones [| 2L; 3L |]); "mean", Real 0.1; "at", Whole 3L ]
+                    fun _ _ ->
+                        Map [ "queue", Value(torch.ones [| 2L; 3L |]); "mean", Real 0.1; "at", Whole 3L ]
                 After = fun scene -> scene.Memory
             }
     }
@@ -32,6 +33,7 @@ let private rich (method: Method) step =
 let private checkpoint method step = {
     Configuration = configuration method
     Input = grey
+    Deployment = Deployment.ofMethod true method
     State = rich method step
 }
 
@@ -67,9 +69,9 @@ let tests =
                         loading path (fun found warning ->
                             Expect.equal (hashOf found) (hashOf saved) "state"
                             Expect.equal
-                                (found.Configuration, found.Input)
-                                (saved.Configuration, saved.Input)
-                                "configuration and input"
+                                (found.Configuration, found.Input, found.Deployment)
+                                (saved.Configuration, saved.Input, saved.Deployment)
+                                "configuration, input and what is deployed"
                             Expect.equal found.State.Progress saved.State.Progress "progress"
                             Expect.equal (Seq.toList found.State.Averages.Keys) [ "ema" ] "averages"
                             Expect.isNone warning "no warning")))

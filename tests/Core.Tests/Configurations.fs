@@ -6,6 +6,7 @@ open System.IO
 open System.Text.Json
 open Expecto
 open FsCheck
+open FsToolkit.ErrorHandling
 open TorchSharp
 open AdvContrast.Core
 open AdvContrast.Testing.Property
@@ -25,6 +26,9 @@ let any (seed: int) : Configuration =
         Images = maybe source count
         Network = maybe source (fun () -> "small")
         Width = maybe source count
+        Given =
+            maybe source (fun () ->
+                Map [ "teacher", "runs/a b"; "encoder", source.Among [ "C:\\x"; "dätä" ] ])
         Epochs = maybe source count
         Batch = maybe source count
         Optimizer = maybe source (fun () -> "adam")
@@ -48,11 +52,19 @@ let small = {
         Precision = "float32"
 }
 
-let private training c = Configuration.training c |> Result.mapError (List.map Error.message)
+// The training that a configuration describes; its data set is the caller's.
+let private training (c: Configuration) : Result<Training, Error list> = result {
+    let! registered = Configuration.registered c
+    let! method, precision, device = Configuration.validate c registered
+    let! dataset = Configuration.dataset c |> Result.mapError List.singleton
+    return!
+        Configuration.training c method precision device dataset Map.empty |> Result.mapError List.singleton
+}
 
 // Looks at the training of a configuration and frees its data.
-let private looking c look =
-    let training = Expect.wantOk (training c) "a sound configuration"
+let private looking c (look: Training -> 'a) =
+    let training =
+        Expect.wantOk (training c |> Result.mapError (List.map Error.message)) "a sound configuration"
     use _ = training.Dataset
     look training
 
@@ -158,9 +170,7 @@ let tests =
 
         test "data that is not there is a fault of its own" (fun () ->
             let error =
-                match
-                    Configuration.training { small with Dataset = "cifar10"; Data = Some "/no/such/folder" }
-                with
+                match training { small with Dataset = "cifar10"; Data = Some "/no/such/folder" } with
                 | Error [ e ] -> e
                 | other -> failtestf "one error was expected: %A" (other |> Result.map ignore)
             says [ "/no/such/folder" ] error "sentence")

@@ -84,7 +84,7 @@ let tests =
             (set.Value :> IDisposable).Dispose()
             Expect.isTrue (set.Value.Images.IsInvalid && set.Value.Labels.IsInvalid) "gone")
 
-        test "a network is told channels, means and deviations" (fun () ->
+        test "a network is told channels, means, deviations and classes" (fun () ->
             use set =
                 Dataset.ofBytes
                     "rgb"
@@ -94,7 +94,7 @@ let tests =
                     2
                     colour.Mean
                     colour.Std
-            Expect.equal (Dataset.input set) colour "input")
+            Expect.equal (Dataset.input set) { colour with Classes = 2 } "input")
 
         testList "the embedded sample" [
             test "has 6,000 training and 1,000 test images, evenly of ten classes" (fun () ->

@@ -180,7 +180,12 @@ let tests =
 
         test "an update moves what has a gradient, follows with the averages and shares the rest" (fun () ->
             for copies in [ false; true ] do
-                let average = { Name = "ema"; Decay = Schedule.constant 0.75; Statistics = (if copies then Copied else Averaged); Lags = false }
+                let average = {
+                    Name = "ema"
+                    Decay = Schedule.constant 0.75
+                    Statistics = (if copies then Copied else Averaged)
+                    Lags = false
+                }
                 let rule = Transform.scale (Schedule.constant 0.5)
                 let method =
                     {

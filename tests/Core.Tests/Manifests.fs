@@ -26,6 +26,7 @@ let tests =
                     Loss = 1.5
                     Seconds = 2.5
                     Repeatable = true
+                    Composition = "what ran"
                 }
                 Expect.isOk (Manifest.save folder manifest) "saved"
                 let path = Path.Combine(folder, "run.json")
@@ -84,6 +85,7 @@ let tests =
                     Loss = 0.0
                     Seconds = 0.0
                     Repeatable = true
+                    Composition = "what ran"
                 }
                 let error = wantError (Manifest.save (Path.Combine(folder, "none")) manifest) "no folder"
                 Expect.equal (Error.exitCode error) 6 "not writable"))

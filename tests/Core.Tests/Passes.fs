@@ -69,7 +69,12 @@ let tests =
                 close 1e-6 (floats outcome.Gradients[name]) (floats g) "the learning pass's alone")
 
         test "frozen networks and averages compute, and get no gradient" (fun () ->
-            let average = { Name = "ema"; Decay = Schedule.constant 0.9; Statistics = Averaged; Lags = false }
+            let average = {
+                Name = "ema"
+                Decay = Schedule.constant 0.9
+                Statistics = Averaged
+                Lags = false
+            }
             let pass name who = { Pass.eval name [ "v1" ] clean with Who = who; Learn = true }
             let distance a b : Loss =
                 fun scene -> (embedding a "v1" scene - embedding b "v1" scene).square().mean()
@@ -89,7 +94,10 @@ let tests =
                 ])
             let network = tinyNet grey method
             let teacher = init 99UL network
-            let machine = { machine network with Frozen = Map [ "teacher", teacher ] }
+            let machine = {
+                machine network with
+                    Frozen = Map [ "teacher", { Network = network; Branch = clean; Weights = teacher } ]
+            }
             let begun = fresh machine method
             let state = { begun with Averages = Map [ "ema", init 98UL network ] }
             let before = hash (fst teacher), Tree.hash (State.toTree state)
@@ -122,10 +130,11 @@ let tests =
 
         test "a loss sees memory, ids, labels and progress, and memory goes on" (fun () ->
             let mutable seen = None
-            let count (tree: Tree) =
-                match Map.tryFind "n" tree with
+            let whole name (tree: Tree) =
+                match Map.tryFind name tree with
                 | Some(Whole n) -> n
                 | _ -> -1L
+            let count = whole "n"
             let loss: Loss =
                 fun scene ->
                     seen <-
@@ -139,7 +148,7 @@ let tests =
             let method = {
                 own plainViews [ Pass.train "p" [ "v1" ] clean ] loss with
                     Memory = {
-                        Init = fun seed -> Map [ "n", Whole(int64 seed) ]
+                        Init = fun draw width -> Map [ "n", Whole(int64 draw.Seed); "width", Whole width ]
                         After = fun scene -> Map [ "n", Whole(count scene.Memory + 1L) ]
                     }
             }
@@ -148,6 +157,7 @@ let tests =
             let batch = firstSix ()
             let outcome = Engine.run machine method everything state batch
             Expect.equal seen (Some(batch.Ids, wholes batch.Labels["class"], 0L, 5L)) "what the loss saw"
+            Expect.equal (whole "width" state.Memory) 256L "memory knows the embedding's width"
             Expect.equal (count outcome.Memory) 6L "memory after it"
             let next = Engine.update (Transform.scale (Schedule.constant 0.1)) method state outcome
             Expect.equal (count next.Memory, count state.Memory) (6L, 5L) "memory of the next state")

@@ -20,6 +20,8 @@ let training rule (method: Method) data batch epochs : Training = {
     Machine = machine (tinyNet grey method)
     Method = updating rule method
     Dataset = data
+    Labels = Map.empty
+    Images = Map.empty
     Batch = batch
     Epochs = epochs
 }
@@ -103,6 +105,7 @@ let tests =
                                         let checkpoint = {
                                             Configuration = Configuration.defaults
                                             Input = grey
+                                            Deployment = Deployment.ofMethod true method
                                             State = state
                                         }
                                         Expect.isOk (Checkpoint.save folder checkpoint) "saved")
@@ -223,7 +226,12 @@ let tests =
 
         test "a run starts with fresh weights, averages equal to them, and nothing in any scope" (fun () ->
             withSample 10 (fun data ->
-                let average = { Name = "ema"; Decay = Schedule.constant 0.9; Statistics = Averaged; Lags = false }
+                let average = {
+                    Name = "ema"
+                    Decay = Schedule.constant 0.9
+                    Statistics = Averaged
+                    Lags = false
+                }
                 let t = small { SimClr.method with Averages = [ average ] } data
                 let state = Scope.value (fun () -> Training.start t)
 
@@ -247,7 +255,10 @@ let tests =
         test "parameters that a recipe does not train stay" (fun () ->
             withSample 8 (fun data ->
                 let t = small SimClr.method data
-                let recipe = { t.Method.Recipe with Trains = fun name -> name.StartsWith "head." }
+                let recipe = {
+                    t.Method.Recipe with
+                        Trains = Named.create "the head" (fun (name: string) -> name.StartsWith "head.")
+                }
                 let t = { t with Method = { t.Method with Recipe = recipe } }
                 let before =
                     freeing (Training.start t) (fun s -> fst s.Online |> Map.map (fun _ x -> bits x))

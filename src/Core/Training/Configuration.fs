@@ -234,7 +234,8 @@ module Configuration =
         let surplus =
             named
             |> Map.tryPick (fun name _ ->
-                if List.contains name names then None
+                if List.contains name names then
+                    None
                 elif names.IsEmpty then
                     let text = sprintf "'%s' has no stage that a run can stand for." m.Name
                     Some(Error.BadOption("--given", text))
@@ -243,13 +244,9 @@ module Configuration =
 
         Option.orElse surplus missing |> Option.map Error |> Option.defaultValue (Ok())
 
-    /// What a run needs besides its data: method, precision, device; or all faults that can be seen before the
-    /// data is there.
-    let validate (c: Configuration) (m: Method) = validation {
-        let! m = customise c m
-        and! _ = Zoo.find (Option.defaultValue "small" c.Network) (Option.map int64 c.Width)
-        and! _ = given c m
-        and! _ = Method.faults m |> List.tryHead |> Option.map Error |> Option.defaultValue (Ok())
+    // Precision and device, or all faults that need no method to be seen.
+    let private withoutMethod (c: Configuration) = validation {
+        let! _ = Zoo.find (Option.defaultValue "small" c.Network) (Option.map int64 c.Width)
         and! _ = atLeast 2 "--images" c.Images
         and! _ = atLeast 1 "--epochs" c.Epochs
         and! _ = atLeast 2 "--batch" c.Batch
@@ -257,12 +254,30 @@ module Configuration =
         and! _ = rate c.LearningRate
         and! precision = precision c.Precision
         and! device = device c.Device
+        return precision, device
+    }
+
+    /// What a run needs besides its data: method, precision, device; or all faults that can be seen before the
+    /// data is there.
+    let validate (c: Configuration) (m: Method) = validation {
+        let! m = customise c m
+        and! _ = given c m
+        and! _ = Method.faults m |> List.tryHead |> Option.map Error |> Option.defaultValue (Ok())
+        and! precision, device = withoutMethod c
         return m, precision, device
     }
 
+    /// The registered method that a configuration names, as it is registered; or, where there is none, that
+    /// and all other faults that can be seen.
+    let registered (c: Configuration) : Result<Method, Error list> =
+        Registry.find c.Method
+        |> Result.mapError (fun unknown ->
+            match withoutMethod (settle c) with
+            | Ok _ -> [ unknown ]
+            | Error others -> unknown :: others)
+
     /// All faults of a configuration that can be seen without its data.
-    let check (c: Configuration) =
-        Registry.find c.Method |> Result.mapError List.singleton |> Result.bind (validate (settle c)) |> Result.map ignore
+    let check (c: Configuration) = registered c |> Result.bind (validate (settle c)) |> Result.map ignore
 
     /// The training images that a configuration names. Dispose them when done.
     let dataset (c: Configuration) = result {
@@ -310,7 +325,11 @@ module Configuration =
             | _ -> ()
 
         let pick choose =
-            made |> Map.toSeq |> Seq.choose (fun (name, artifact) -> choose name artifact) |> Seq.concat |> Map.ofSeq
+            made
+            |> Map.toSeq
+            |> Seq.choose (fun (name, artifact) -> choose name artifact)
+            |> Seq.concat
+            |> Map.ofSeq
 
         return {
             Machine = {
