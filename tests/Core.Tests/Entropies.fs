@@ -68,7 +68,26 @@ let tests =
                 (call (torch.zeros [| 3L |]) (labels [| 0 |]))
                 "rank of the logits"
             refuses [ "labels" ] (call z (labels [| 0; 1; 2 |])) "number of labels"
-            refuses [ "labels"; "[n]" ] (call z z) "rank of the labels")
+            refuses [ "labels"; "[n]" ] (call z z) "rank of the labels"
+            refuses
+                [ "logits"; "Int64" ]
+                (call (torch.zeros ([| 2L; 3L |], torch.int64)) (labels [| 0; 1 |]))
+                "type"
+            let real = torch.zeros [| 2L |]
+            refuses [ "labels"; "int64"; "Float32" ] (call z real) "type of the labels"
+
+            for wrong in [ 3; -1; -100 ] do
+                refuses
+                    [ "labels"; "0 to 2"; "row 1"; string wrong ]
+                    (call z (labels [| 0; wrong |]))
+                    "range"
+
+            let none = torch.zeros [| 0L; 3L |]
+            Expect.equal (CrossEntropy.perSample none (labels [||])).shape [| 0L |] "nothing costs nothing"
+            refuses
+                [ "labels"; "at least 1" ]
+                (fun () -> CrossEntropy.mean none (labels [||]) |> ignore)
+                "no mean of nothing")
 
         testList "published" [
             for case in Reference.ofAttacks "loss" do

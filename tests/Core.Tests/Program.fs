@@ -15,6 +15,7 @@ let main args =
         "Pictures"
         "Climbing"
         "Breaking"
+        "Derivatives"
     ]
 
     let lists = [
@@ -28,6 +29,11 @@ let main args =
         Balls.tests
         Contrasts.tests
         Twins.tests
+        Invariances.tests
+        Distillations.tests
+        Crowds.tests
+        Queues.tests
+        Refusals.tests
         Entropies.tests
         Layers.tests
         Nets.tests
