@@ -10,8 +10,8 @@ module Distillation =
     let private decoupled (weight: float) student attacked teacher =
         (Cosine.rows student teacher + Cosine.rows attacked student * weight).mean().neg()
 
-    /// DeACL (Zhang, Zhang, Zhang, Niu, Feng, Yoo and Kweon, ECCV 2022): -mean cos(s(x), t(x)) - weight * mean
-    /// cos(s(x'), s(x)); the student's clean side has gradient in both terms.
+    /// DeACL (Zhang, Zhang, Zhang, Niu, Feng, Yoo and Kweon, ECCV 2022): -mean cos(s(x), t(x)) - weight *
+    /// mean cos(s(x'), s(x)); the student's clean side has gradient in both terms.
     ///
     /// weight: 0 or more (2 as published); student: s(x), studentAdv: s(x'), teacher: t(x); [n; d], partners
     /// by row, raw, n at least 1. Result 0-dim, -1 - weight to 1 + weight.
@@ -86,11 +86,12 @@ module Distillation =
             let space part = decoupled robustness (part student) (part studentAdv) (part teacher)
             space fst * (1.0 - projectionWeight) + space snd * projectionWeight)
 
-    /// What ProFeAT's attack raises: -sum cos(f(x'), stop(f(x))) - sum cos(z(x'), z_teacher), away from
-    /// the student's own clean features and from the teacher's projections.
+    /// What ProFeAT's attack raises: -sum cos(f(x'), stop(f(x))) - sum cos(z(x'), z_teacher), away from the
+    /// student's own clean features and from the teacher's projections.
     ///
     /// studentAdv: (features [n; d], projections [n; p]) of the attacked view; student: the clean view's
-    /// features [n; d]; teacher: the teacher's projections [n; p]; raw, n at least 1. Result 0-dim, -2n to 2n.
+    /// features [n; d]; teacher: the teacher's projections [n; p]; raw, n at least 1. Result 0-dim, -2n to
+    /// 2n.
     let proFeAtAttack (studentAdv: Tensor * Tensor) (student: Tensor) (teacher: Tensor) =
         let features, projections = studentAdv
         Embeddings.together 1L [ nameof studentAdv, features; nameof student, student ]
