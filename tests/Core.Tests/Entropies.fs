@@ -78,7 +78,18 @@ let tests =
 
             // Every second of four: only what is the tensor's is looked at.
             let apart = (labels [| 0; 7; 1; 7 |]).reshape([| 2L; 2L |]).select(1L, 0L)
-            Expect.equal (CrossEntropy.perSample z apart).shape [| 2L |] "labels that lie apart")
+            Expect.equal (CrossEntropy.perSample z apart).shape [| 2L |] "labels that lie apart"
+
+            refuses
+                [ "logits"; "Int64" ]
+                (call (torch.zeros ([| 2L; 3L |], torch.int64)) (labels [| 0; 1 |]))
+                "type"
+            let none = torch.zeros [| 0L; 3L |]
+            Expect.equal (CrossEntropy.perSample none (labels [||])).shape [| 0L |] "nothing costs nothing"
+            refuses
+                [ "labels"; "at least 1" ]
+                (fun () -> CrossEntropy.mean none (labels [||]) |> ignore)
+                "no mean of nothing")
 
         testList "published" [
             for case in Reference.ofAttacks "loss" do

@@ -16,6 +16,7 @@ let main args =
         "Climbing"
         "Breaking"
         "Descending"
+        "Derivatives"
     ]
 
     let lists = [
@@ -29,6 +30,11 @@ let main args =
         Balls.tests
         Contrasts.tests
         Twins.tests
+        Invariances.tests
+        Distillations.tests
+        Crowds.tests
+        Queues.tests
+        Refusals.tests
         Entropies.tests
         Margins.tests
         Robust.tests

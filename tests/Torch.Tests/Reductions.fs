@@ -73,4 +73,11 @@ let tests =
             near (a.matmul (vector [ 1.0; 1.0 ])) [ 3.0; 7.0 ] "matmul"
             near (torch.einsum ("ij,ij->i", a, b)) [ 2.0; 3.0 ] "einsum"
             near ((vector [ 1.0; 2.0 ]).dot(vector [ 3.0; 4.0 ])) [ 11.0 ] "dot")
+
+        inScope "Cholesky's factor, and where there is none, how far it came" (fun () ->
+            let struct (factor, info) = torch.linalg.cholesky_ex (matrix [ [ 4.0; 2.0 ]; [ 2.0; 5.0 ] ])
+            near factor [ 2.0; 0.0; 1.0; 2.0 ] "factor"
+            near info [ 0.0 ] "all of it"
+            let struct (_, info) = torch.linalg.cholesky_ex (matrix [ [ 1.0; 2.0 ]; [ 2.0; 1.0 ] ])
+            near info [ 2.0 ] "the second minor is not positive")
     ]

@@ -6,9 +6,9 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Collapse =
 
-    /// The (biased) standard deviation over the batch of each dimension of the embeddings brought to length 1,
-    /// averaged over dimensions (Chen and He 2021, section 4.1): about 1 / sqrt(d) for a healthy network, 0
-    /// for one that gives all images the same embedding.
+    /// The (biased) standard deviation over the batch of each dimension of the embeddings brought to length
+    /// 1, averaged over dimensions (Chen and He 2021, section 4.1): about 1 / sqrt(d) for a healthy network,
+    /// 0 for one that gives all images the same embedding.
     ///
     /// embeddings: [n; d], raw, n at least 2; rows of length 0 count as they are.
     let deviation (embeddings: Tensor) : float =

@@ -7,27 +7,10 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module CrossEntropy =
 
-    // Labels are looked at only on the CPU, as embeddings are.
-    let private checkRange (classes: int64) (labels: Tensor) =
-        if labels.is_cpu () then
-            labels.data<int64>().ToArray()
-            |> Array.iteri (fun row label ->
-                if label < 0L || label >= classes then
-                    let expected = sprintf "labels from 0 to %d were expected" (classes - 1L)
-                    invalidArg (nameof labels) (sprintf "%s, row %d has %d." expected row label))
-
     /// -log softmax(z)[y] in float32 at least: logits [n; k], labels int64 [n] in 0 .. k-1 -> [n]. What the
     /// logits are is not asked, since a classifier may forbid a class by -infinity.
     let perSample (logits: Tensor) (labels: Tensor) =
         Logits.labelled (nameof logits) logits (nameof labels) labels
-
-        if not (logits.is_floating_point ()) then
-            invalidArg (nameof logits) (sprintf "floating point was expected, got %O." logits.dtype)
-
-        if labels.dtype <> torch.int64 then
-            invalidArg (nameof labels) (sprintf "int64 was expected, got %O." labels.dtype)
-
-        checkRange logits.shape[1] labels
 
         Scope.tensor (fun () ->
             torch.nn.functional.cross_entropy (

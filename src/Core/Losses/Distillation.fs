@@ -2,17 +2,16 @@ namespace AdvContrast.Core
 
 /// A robust student drawn to a clean teacher, and to itself under attack. Nothing is contrasted: a row meets
 /// its partner alone, so the contrastive kernel has no part in it.
+///
+/// What a frozen teacher gives comes without gradient, so these losses stop none on the teacher's side.
 [<RequireQualifiedAccess>]
 module Distillation =
 
-    // -mean cos(student, stop(teacher)) - weight * mean cos(attacked, student).
     let private decoupled (weight: float) student attacked teacher =
-        (Cosine.towards teacher student + Cosine.rows attacked student * weight).mean().neg()
+        (Cosine.rows student teacher + Cosine.rows attacked student * weight).mean().neg()
 
-    let private apart target attacked = (Cosine.towards target attacked).sum().neg()
-
-    /// DeACL (Zhang, Zhang, Zhang, Niu, Feng, Yoo and Kweon, ECCV 2022): -mean cos(s(x), stop(t(x))) - weight
-    /// * mean cos(s(x'), s(x)); the student's clean side has gradient in both terms.
+    /// DeACL (Zhang, Zhang, Zhang, Niu, Feng, Yoo and Kweon, ECCV 2022): -mean cos(s(x), t(x)) - weight *
+    /// mean cos(s(x'), s(x)); the student's clean side has gradient in both terms.
     ///
     /// weight: 0 or more (2 as published); student: s(x), studentAdv: s(x'), teacher: t(x); [n; d], partners
     /// by row, raw, n at least 1. Result 0-dim, -1 - weight to 1 + weight.
@@ -27,12 +26,12 @@ module Distillation =
 
         Scope.tensor (fun () -> decoupled weight student studentAdv teacher)
 
-    /// What DeACL's attack raises: -sum of cos(s(x'), stop(t(x))).
+    /// What DeACL's attack raises: -sum of cos(s(x'), t(x)).
     ///
     /// studentAdv: s(x'), teacher: t(x); [n; d], partners by row, raw, n at least 1. Result 0-dim, -n to n.
     let deAclAttack (studentAdv: Tensor) (teacher: Tensor) =
         Embeddings.together 1L [ nameof studentAdv, studentAdv; nameof teacher, teacher ]
-        Scope.tensor (fun () -> apart teacher studentAdv)
+        Scope.tensor (fun () -> (Cosine.rows studentAdv teacher).sum().neg())
 
     /// DAQ-SDP (Zhang, Tang and Cao, NeurIPS 2024): the mean of DeACL's loss over a weak and a strong view,
     /// which pass through branches of their own.
@@ -64,7 +63,7 @@ module Distillation =
     /// projectionWeight: w, 0 to 1 (0.5 as published); robustness: weight of the second term of either, 0 or
     /// more (8 as published for CIFAR-100). Each of the others is (features [n; d], projections [n; p]), raw,
     /// n at least 1: the student on its view, the student on that view attacked, the teacher on its own
-    /// view; the teacher gets no gradient. Result 0-dim.
+    /// view. Result 0-dim.
     let proFeAt
         (projectionWeight: float)
         robustness
@@ -87,14 +86,17 @@ module Distillation =
             let space part = decoupled robustness (part student) (part studentAdv) (part teacher)
             space fst * (1.0 - projectionWeight) + space snd * projectionWeight)
 
-    /// What ProFeAT's attack raises: -sum cos(f(x'), stop(f(x))) - sum cos(z(x'), stop(z_teacher)), away from
-    /// the student's own clean features and from the teacher's projections.
+    /// What ProFeAT's attack raises: -sum cos(f(x'), stop(f(x))) - sum cos(z(x'), z_teacher), away from the
+    /// student's own clean features and from the teacher's projections.
     ///
     /// studentAdv: (features [n; d], projections [n; p]) of the attacked view; student: the clean view's
-    /// features [n; d]; teacher: the teacher's projections [n; p]; raw, n at least 1. Result 0-dim, -2n to 2n.
+    /// features [n; d]; teacher: the teacher's projections [n; p]; raw, n at least 1. Result 0-dim, -2n to
+    /// 2n.
     let proFeAtAttack (studentAdv: Tensor * Tensor) (student: Tensor) (teacher: Tensor) =
         let features, projections = studentAdv
         Embeddings.together 1L [ nameof studentAdv, features; nameof student, student ]
         Embeddings.together 1L [ nameof studentAdv, projections; nameof teacher, teacher ]
         sameRows (nameof studentAdv) features projections
-        Scope.tensor (fun () -> apart student features + apart teacher projections)
+
+        Scope.tensor (fun () ->
+            (Cosine.towards student features + Cosine.rows projections teacher).sum().neg())

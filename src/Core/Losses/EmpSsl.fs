@@ -8,9 +8,9 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module EmpSsl =
 
-    // The halved log-determinant of I + scale * Z'Z for each crop [v; n; d]. By Sylvester's identity ZZ' gives
-    // the same, so the smaller of the two is factored. Its eigenvalues are 1 or more, so that the factor
-    // exists; errors are not asked for, since to ask would make a device be waited for.
+    // The halved log-determinant of I + scale * Z'Z for each crop of [v; n; d]. By Sylvester's identity ZZ'
+    // gives the same, so the smaller of the two is factored. Its eigenvalues are 1 or more, so that the
+    // factor exists; errors are not asked for, since to ask would make a device be waited for.
     let private codingRates (scale: float) (z: Tensor) =
         let transposed = z.transpose (1L, 2L)
         let gram = if z.shape[1] < z.shape[2] then z.bmm transposed else transposed.bmm z
@@ -18,12 +18,12 @@ module EmpSsl =
         let struct (factor, _) = torch.linalg.cholesky_ex (identity + gram * scale)
         factor.diagonal(0L, 1L, 2L).log().sum 1L
 
-    /// -invariance * the mean cosine of crops with their image's mean - the mean over crops of 1/2 log det(I +
-    /// d / (n * distortion) Z'Z), Z one crop of all images.
+    /// -invariance * the mean cosine of crops with their image's mean - the mean over crops of
+    /// 1/2 log det(I + d / (n * distortion) Z'Z), Z one crop of all images.
     ///
     /// invariance: 0 or more (200 as published); distortion: the squared distortion of the coding rate, above
-    /// 0 (0.2); crops: at least 2, each [n; d], row m of image m, raw embeddings, n at least 2. Gradient flows
-    /// through the mean as well. Result 0-dim, in float32 at least.
+    /// 0 (0.2); crops: at least 2, each [n; d], row m of image m, raw embeddings, n at least 2. Gradient
+    /// flows through the mean as well. Result 0-dim, in float32 at least.
     let loss (invariance: float) (distortion: float) (crops: Tensor list) =
         Shape.nonNegative (nameof invariance) invariance
         Shape.positive (nameof distortion) distortion

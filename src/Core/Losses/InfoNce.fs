@@ -68,7 +68,7 @@ module InfoNce =
         let negativeCount = float (columns - ownCount - 1L)
         // Everything below is relative to the row's peak, so that nothing overflows at small temperatures.
         let peak = scores.detach().amax([| 1L |])
-        let least = (torch.full_like (own, 0L.ToScalar())).``to``(scores.dtype).fill_ minusInfinity
+        let least = torch.full_like (own, minusInfinity, scores.dtype)
         let negatives = scores.scatter (1L, own, least)
         let beta = h.Concentration
 

@@ -45,8 +45,8 @@ module Invariance =
     /// SIR, the standard invariance: KL(b || a), a the softmax over the batch of cos(z1_m, zo_m) / T and b
     /// that of cos(z2_m, zo_m) / T. A sum over the batch, and not symmetric in the views.
     ///
-    /// temperature: T, above 0; z1, z2: two views of the images, zo: the un-augmented images; [n; d], partners
-    /// by row, raw embeddings, n at least 2, all with gradient. Result 0-dim, 0 or more.
+    /// temperature: T, above 0; z1, z2: two views of the images, zo: the un-augmented images; [n; d],
+    /// partners by row, raw embeddings, n at least 2, all with gradient. Result 0-dim, 0 or more.
     let standard temperature z1 z2 zo = standardBy proper temperature z1 z2 zo
 
     /// AIR with a divergence of choice; see `adversarial`.
@@ -71,7 +71,7 @@ module Invariance =
     /// cos(a1_m, z1_m)) / T, which is the product of the two cosines' softmaxes brought to sum 1, and q
     /// likewise of the second view. A sum over the batch, and not symmetric in the views.
     ///
-    /// temperature: T, above 0; a1, a2: the attacked views, z1, z2: the same views clean, zo: the un-augmented
-    /// images; [n; d], partners by row, raw embeddings, n at least 2, all with gradient. Result 0-dim, 0 or
-    /// more.
+    /// temperature: T, above 0; a1, a2: the attacked views, z1, z2: the same views clean, zo: the
+    /// un-augmented images; [n; d], partners by row, raw embeddings, n at least 2, all with gradient. Result
+    /// 0-dim, 0 or more.
     let adversarial temperature a1 a2 z1 z2 zo = adversarialBy proper temperature a1 a2 z1 z2 zo

@@ -6,11 +6,14 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Logits =
 
-    /// Refuses labels that do not fit logits [n; k]: int64 [n] from 0 to k-1 is expected. The range is looked
-    /// at on the CPU alone; elsewhere the look would wait for the device.
+    /// Refuses logits that are not floating point [n; k], and labels that do not fit them: int64 [n] from 0 to
+    /// k-1 is expected. The range is looked at on the CPU alone; elsewhere the look would wait for the device.
     let labelled (name: string) (logits: Tensor) (labelsName: string) (labels: Tensor) =
         Shape.rank "n;k" name logits
         Shape.rank "n" labelsName labels
+
+        if not (logits.is_floating_point ()) then
+            invalidArg name (sprintf "floating point was expected, got %O." logits.dtype)
 
         if labels.dtype <> torch.ScalarType.Int64 then
             invalidArg labelsName (sprintf "%s must be int64, got %O." labelsName labels.dtype)

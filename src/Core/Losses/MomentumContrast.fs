@@ -19,10 +19,11 @@ module MomentumContrast =
                     (Shape.text x)
                     (Shape.text other))
 
-    /// -mean over i of log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum_j exp(q_i.Q_j / T)) ) (He et al., eq. 1).
+    /// -mean over i of log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum_j exp(q_i.Q_j / T)) ) (He et al.,
+    /// eq. 1).
     ///
-    /// temperature: T, above 0 (0.2 in v2); queries, keys: [n; d], partners by row, raw embeddings, n at least
-    /// 1; queue: [K; d], rows of length 1, K at least 1. Queries alone get gradient. Result 0-dim.
+    /// temperature: T, above 0 (0.2 in v2); queries, keys: [n; d], partners by row, raw embeddings, n at
+    /// least 1; queue: [K; d], rows of length 1, K at least 1. Queries alone get gradient. Result 0-dim.
     let loss (temperature: float) (queries: Tensor) (keys: Tensor) (queue: Tensor) =
         Shape.positive (nameof temperature) temperature
         Embeddings.together 1L [ nameof queries, queries; nameof keys, keys ]
@@ -38,8 +39,8 @@ module MomentumContrast =
     /// The queue with the keys of a batch before all others and as many of the oldest gone: [K; d] -> [K; d].
     /// Of more than K keys the first K enter. A queue starts as K random rows so enqueued.
     ///
-    /// keys: [n; d], raw embeddings, which enter with length 1 and without gradient; queue: [K; d], whose type
-    /// the new one has.
+    /// keys: [n; d], raw embeddings, which enter with length 1 and without gradient; queue: [K; d], whose
+    /// type the new one has.
     let enqueue (keys: Tensor) (queue: Tensor) =
         Embeddings.check (nameof keys) 1L keys
         Shape.rank "K;d" (nameof queue) queue
