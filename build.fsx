@@ -285,7 +285,9 @@ let pack arguments =
 let docs arguments =
     setup ()
     make "src/Cli/AdvContrast.Cli.fsproj" []
-    run "dotnet" ([ "exec"; program "src/Cli" "advcontrast"; "methods"; "--pages"; "docs/methods" ] @ arguments)
+    run
+        "dotnet"
+        ([ "exec"; program "src/Cli" "advcontrast"; "methods"; "--pages"; "docs/methods" ] @ arguments)
 
 let targets = [
     "setup", "libtorch, the bridge to it, packages; does nothing where all is there", (fun _ -> setup ())

@@ -14,7 +14,13 @@ let everything (_: string) = true
 
 // Methods whose steps are small: those that train networks are proved elsewhere, one by one.
 let methods =
-    [ SimClr.method; Acl.standard; Acl.adversarialToAdversarial; Acl.adversarialToStandard; Acl.dualStream ]
+    [
+        SimClr.method
+        Acl.standard
+        Acl.adversarialToAdversarial
+        Acl.adversarialToStandard
+        Acl.dualStream
+    ]
     |> List.map (fun m -> m.Name, m)
 
 /// The first images of the sample, cut to 16 by 16 so that a step takes little.

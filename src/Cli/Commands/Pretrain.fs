@@ -59,8 +59,10 @@ module Pretrain =
                 let epoch = min event.At.Epochs (event.At.Epoch + 1)
 
                 let text =
-                    if System.Double.IsNaN event.Loss then sprintf "image %d of %d" event.At.Step event.At.Steps
-                    else sprintf "epoch %d of %d, loss %.3f" epoch event.At.Epochs event.Loss
+                    if System.Double.IsNaN event.Loss then
+                        sprintf "image %d of %d" event.At.Step event.At.Steps
+                    else
+                        sprintf "epoch %d of %d, loss %.3f" epoch event.At.Epochs event.Loss
 
                 // A stage before the method itself is told by its own name.
                 let title =
@@ -72,7 +74,8 @@ module Pretrain =
 
     // The first free folder of the usual name.
     let private usualFolder (c: Configuration) =
-        let name = Path.Combine("runs", sprintf "%s-%s" (c.Method.Replace(':', '-').Replace('/', '-')) c.Dataset)
+        let name =
+            Path.Combine("runs", sprintf "%s-%s" (c.Method.Replace(':', '-').Replace('/', '-')) c.Dataset)
 
         Seq.append [ name ] (Seq.initInfinite (fun i -> sprintf "%s-%d" name (i + 2)))
         |> Seq.find (Manifest.existsIn >> not)

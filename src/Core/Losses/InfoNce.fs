@@ -74,14 +74,18 @@ module InfoNce =
 
         // At beta = 0 the weight is 1 for every column, negative or not.
         let logMean =
-            if beta = 0.0 then torch.zeros_like peak
-            else (negatives * beta).logsumexp(1L) - log (float columns)
+            if beta = 0.0 then
+                torch.zeros_like peak
+            else
+                (negatives * beta).logsumexp(1L) - log (float columns)
 
         let weighted = negatives * (1.0 + beta)
 
         let logSum =
-            if h.MeansByColumn then (weighted - logMean.unsqueeze 0L).logsumexp (1L)
-            else weighted.logsumexp(1L) - logMean
+            if h.MeansByColumn then
+                (weighted - logMean.unsqueeze 0L).logsumexp(1L)
+            else
+                weighted.logsumexp (1L) - logMean
 
         let positive = (scores.gather(1L, own).logsumexp(1L) - log (float ownCount) - peak).exp()
         let sum = (logSum - peak).exp()
@@ -126,7 +130,7 @@ module InfoNce =
     // Unit rows compared, over T, the anchors themselves left out.
     let private scores contrast (anchors: Tensor) (candidates: Tensor) =
         let a, c = Similarity.sides contrast.Similarity anchors candidates
-        let scores = (a / contrast.Similarity.Temperature).matmul (c.t ())
+        let scores = (a / contrast.Similarity.Temperature).matmul(c.t ())
 
         // Behind autograd's back: the gradient of exp is 0 where it is, and need not be set to 0 once more.
         if contrast.SelfIncluded && contrast.Denominator <> AllLessConstant then
@@ -147,13 +151,13 @@ module InfoNce =
                 | Hard { DenominatorOfPositive = true } -> pairs.Positives
                 | _ -> pairs.Anchors
 
-            let denominators = (logDenominator contrast pairs scores).index_select (0L, rows)
+            let denominators = (logDenominator contrast pairs scores).index_select(0L, rows)
             let guard = contrast.Similarity.Guard
 
             if guard = 0.0 then
                 denominators - at scores
             else
-                (((at scores).exp () / (denominators.exp () + guard)) + guard).log().neg()
+                (((at scores).exp() / (denominators.exp () + guard)) + guard).log().neg()
 
     let private weighted contrast (pairs: Pairs) (anchors: Tensor) candidates =
         let terms = pairTerms contrast pairs anchors candidates

@@ -35,8 +35,7 @@ module Similarity =
     /// Rows scaled to unit length, in float32 at least: [n; d] -> [n; d]. A product of norms below 1e-8 would
     /// blow rounding up into a direction, so lengths are taken as at least 1e-8.
     let normalise (embeddings: Tensor) =
-        Scope.tensor (fun () ->
-            torch.nn.functional.normalize (atLeastSingle embeddings, 2.0, 1L, 1e-8))
+        Scope.tensor (fun () -> torch.nn.functional.normalize (atLeastSingle embeddings, 2.0, 1L, 1e-8))
 
     /// The same values with a share of the gradient: s*x + (1-s)*stop(x).
     let share amount (x: Tensor) =

@@ -19,11 +19,10 @@ module ThreeViews =
     /// similarity: its candidates' share is taken as 0; view1, view2: [b; d], partners by row, raw embeddings,
     /// b at least 2. Result 0-dim.
     let pair similarity view1 view2 =
-        InfoNce.ofViews
-            { similarity with CandidateShare = 0.0 }
-            AllOthers
-            [ 0, 1, 1.0; 1, 0, 1.0 ]
-            [ view1; view2 ]
+        InfoNce.ofViews { similarity with CandidateShare = 0.0 } AllOthers [ 0, 1, 1.0; 1, 0, 1.0 ] [
+            view1
+            view2
+        ]
 
     /// The weights that make the general form RoCL's own.
     let plain = { Pull = 0.5; Weight = 2.0 }

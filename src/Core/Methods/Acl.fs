@@ -101,12 +101,7 @@ module Acl =
             "contrast of an adversarial and a clean view, each with its own batch norms"
             [ clean; adv ]
             adv
-            [
-                attack
-                    [ "a1", "v1" ]
-                    [ Pass.eval "adv" [ "a1" ] adv; Pass.eval "clean" [ "v2" ] clean ]
-                    loss
-            ]
+            [ attack [ "a1", "v1" ] [ Pass.eval "adv" [ "a1" ] adv; Pass.eval "clean" [ "v2" ] clean ] loss ]
             [ Pass.train "adv" [ "a1" ] adv; Pass.train "clean" [ "v2" ] clean ]
             "NTX(F(x1 + d; adv), F(x2; clean))"
             loss

@@ -63,14 +63,11 @@ module AdvCl =
 
     let private adversaries movesClean form =
         let looks =
-            cleanViews
-            |> List.map (fun v -> { attackPass (Pass.train v [ v ] clean) with Keep = movesClean })
+            cleanViews |> List.map (fun v -> { attackPass (Pass.train v [ v ] clean) with Keep = movesClean })
 
         [
-            raising
-                [ "a", "org" ]
-                (attackPass (Pass.train "moved" [ "a" ] adv) :: looks)
-                (fun scene -> form.Attacked(embeddings "moved" "a" scene))
+            raising [ "a", "org" ] (attackPass (Pass.train "moved" [ "a" ] adv) :: looks) (fun scene ->
+                form.Attacked(embeddings "moved" "a" scene))
             raising [ "b", "org" ] [ attackPass (Pass.train "moved" [ "b" ] ce) ] (pseudo "moved" "b")
         ]
 
@@ -82,8 +79,12 @@ module AdvCl =
             Name = name
             Summary = summary
             Citation = citation
-            Quirks = Map [ "pseudo-labels bring in what their encoder has seen", "extra data, where it saw any" ]
-            Before = [ Given("encoder", advice); Make("pseudo-labels", Clusters.stage "encoder" None clusters) ]
+            Quirks =
+                Map [ "pseudo-labels bring in what their encoder has seen", "extra data, where it saw any" ]
+            Before = [
+                Given("encoder", advice)
+                Make("pseudo-labels", Clusters.stage "encoder" None clusters)
+            ]
             Branches = [ clean; adv; ce ]
             Head =
                 (Head.shared 128L, clusters)
@@ -95,8 +96,7 @@ module AdvCl =
                      @ [ Pass.train "adv" [ "a" ] adv; Pass.train "ce" [ "b" ] ce ]
                      @ form.Looks)
                     (formula + " + 0.2 mean over K of CE(b, pseudo-K), T = 0.5")
-                    (fun scene ->
-                        form.Contrast scene (embeddings "adv" "a" scene) + pseudo "ce" "b" scene) with
+                    (fun scene -> form.Contrast scene (embeddings "adv" "a" scene) + pseudo "ce" "b" scene) with
                     Adversaries = adversaries movesClean form
             }
             Memory = form.Memory
@@ -145,8 +145,7 @@ module AdvCl =
 
         let distance scene =
             Scope.value (fun () ->
-                let difference =
-                    Scene.features "look-a" "a" scene - Scene.features "look-org" "org" scene
+                let difference = Scene.features "look-a" "a" scene - Scene.features "look-org" "org" scene
                 (difference.square().sum(1L).sqrt().mean()).``to``(TorchSharp.torch.float64).item<float>())
 
         let pull scene =
@@ -162,8 +161,7 @@ module AdvCl =
                 |> Map.add "mean" (Real((mean * count + distance scene) / (count + 1.0)))
                 |> Map.add "count" (Real(count + 1.0))
 
-        let look name view =
-            { Pass.train name [ view ] clean with Learn = false; Keep = movesClean }
+        let look name view = { Pass.train name [ view ] clean with Learn = false; Keep = movesClean }
 
         {
             Contrast =

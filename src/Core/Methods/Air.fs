@@ -17,7 +17,8 @@ module Air =
         let embedding = Scene.embedding
 
         let loss scene =
-            let x1, x2, o = embedding "clean" "v1" scene, embedding "clean" "v2" scene, embedding "clean" "o" scene
+            let x1, x2, o =
+                embedding "clean" "v1" scene, embedding "clean" "v2" scene, embedding "clean" "o" scene
             let a1, a2 = embedding "adv" "a1" scene, embedding "adv" "a2" scene
             let contrasts =
                 DynAcl.weighted
@@ -39,10 +40,7 @@ module Air =
                 Step = {
                     Step.create
                         (views @ Step.views [ "o", View.identity ])
-                        [
-                            Pass.train "clean" [ "v1"; "v2"; "o" ] clean
-                            Pass.train "adv" [ "a1"; "a2" ] adv
-                        ]
+                        [ Pass.train "clean" [ "v1"; "v2"; "o" ] clean; Pass.train "adv" [ "a1"; "a2" ] adv ]
                         "(1 - w) NTX(x1, x2) + (1 + w) NTX(a1, a2) + 1/2 SIR + 1/2 AIR, T = 0.5"
                         loss with
                         Adversaries = [ Acl.bothViews ]
@@ -51,19 +49,19 @@ module Air =
 
     // omega is 2/3 of what the augmentation has lost.
     let private gain =
-        Named.create
-            (sprintf "2/3 of 1 - (%s)" DynAcl.strength.Text)
-            (fun progress -> 2.0 / 3.0 * (1.0 - DynAcl.strength.Run progress))
+        Named.create (sprintf "2/3 of 1 - (%s)" DynAcl.strength.Text) (fun progress ->
+            2.0 / 3.0 * (1.0 - DynAcl.strength.Run progress))
 
     let private steady = SimClr.twoViews (Acl.views 1.0), Schedule.constant 0.0
     let private dynamic = DynAcl.views, gain
 
     let private overAcl divergence name quirks =
-        steady ||> fun views omega ->
-            create name "ACL with invariance to augmentation" views omega divergence quirks
+        steady
+        ||> fun views omega -> create name "ACL with invariance to augmentation" views omega divergence quirks
 
     let private overDynAcl divergence name quirks =
-        dynamic ||> fun views omega ->
+        dynamic
+        ||> fun views omega ->
             let summary = "ACL with augmentation that weakens, and invariance to it"
             create name summary views omega divergence quirks
 

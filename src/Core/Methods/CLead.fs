@@ -14,10 +14,7 @@ module CLead =
         "Ghosh, Kumar and Sur: C-LEAD: Contrastive Learning for Enhanced Adversarial Defense, 2025"
 
     let private colours =
-        View.compose [
-            View.sometimes 0.8 (Colour.jitter 0.4 0.4 0.4 0.1)
-            View.sometimes 0.2 Colour.grey
-        ]
+        View.compose [ View.sometimes 0.8 (Colour.jitter 0.4 0.4 0.4 0.1); View.sometimes 0.2 Colour.grey ]
 
     let private crop = Crop.randomResized 0.2
 
@@ -75,35 +72,37 @@ module CLead =
 
     // Every image cropped once, then attacked against a classifier, and kept as bytes.
     let private perturbed name (attack: Attack) threat : Named<Workshop -> Artifact> =
-        Named.create (sprintf "each image cropped, then %s against the classifier" attack.Text) (fun workshop ->
-            match Map.tryFind "classifier" workshop.Made with
-            | Some(Trained model) ->
-                let classify = Network.classifier "logits" model
+        Named.create
+            (sprintf "each image cropped, then %s against the classifier" attack.Text)
+            (fun workshop ->
+                match Map.tryFind "classifier" workshop.Made with
+                | Some(Trained model) ->
+                    let classify = Network.classifier "logits" model
 
-                let attacked (rows: int64[]) =
-                    workshop.Report(float rows[0] / float workshop.Count)
+                    let attacked (rows: int64[]) =
+                        workshop.Report(float rows[0] / float workshop.Count)
+
+                        Scope.tensor (fun () ->
+                            let draw = Draw.create workshop.Seed ("stage/" + name) rows
+                            let images = crop.Run (Draw.sub "crop" draw) (workshop.Images rows)
+
+                            let harm =
+                                attack.Run draw threat classify {
+                                    Ids = rows
+                                    Images = images
+                                    Labels = workshop.Classes rows
+                                    Targets = None
+                                }
+
+                            (harm.Images * 255.0).round().``to``(torch.uint8).cpu())
 
                     Scope.tensor (fun () ->
-                        let draw = Draw.create workshop.Seed ("stage/" + name) rows
-                        let images = crop.Run (Draw.sub "crop" draw) (workshop.Images rows)
-
-                        let harm =
-                            attack.Run draw threat classify {
-                                Ids = rows
-                                Images = images
-                                Labels = workshop.Classes rows
-                                Targets = None
-                            }
-
-                        (harm.Images * 255.0).round().``to``(torch.uint8).cpu())
-
-                Scope.tensor (fun () ->
-                    [| 0L .. int64 workshop.Count - 1L |]
-                    |> Array.chunkBySize 250
-                    |> Array.map attacked
-                    |> fun parts -> torch.cat (parts, 0L))
-                |> Images
-            | _ -> invalidArg (nameof workshop) "stage 'classifier' brings no network.")
+                        [| 0L .. int64 workshop.Count - 1L |]
+                        |> Array.chunkBySize 250
+                        |> Array.map attacked
+                        |> fun parts -> torch.cat (parts, 0L))
+                    |> Images
+                | _ -> invalidArg (nameof workshop) "stage 'classifier' brings no network.")
 
     // What is left of the augmentation after the crop.
     let private afterwards = View.compose [ Crop.padded 0L; colours ]

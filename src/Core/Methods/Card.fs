@@ -66,7 +66,11 @@ module Card =
 
             for a in method.Step.Adversaries do
                 "adversary",
-                sprintf "%s; %s in %s" (String.concat ", " (made a.Makes)) a.Ascent.Text (Threat.label a.Threat)
+                sprintf
+                    "%s; %s in %s"
+                    (String.concat ", " (made a.Makes))
+                    a.Ascent.Text
+                    (Threat.label a.Threat)
 
                 for p in a.Passes do
                     "  raises", pass p
@@ -87,8 +91,7 @@ module Card =
             | Everything -> ()
             | Chosen coreset -> "trains on", coreset.Text
 
-            if method.Recipe.Trains.Text <> Recipe.everything.Text then
-                "moves", method.Recipe.Trains.Text
+            if method.Recipe.Trains.Text <> Recipe.everything.Text then "moves", method.Recipe.Trains.Text
 
             "optimiser", method.Recipe.Optimizer.Text
             "recipe",
@@ -127,7 +130,8 @@ module Card =
             ""
             "| | |"
             "|---|---|"
-            yield! lines method |> List.map (fun (name, text) -> sprintf "| %s | %s |" (cell name) (cell text))
+            yield!
+                lines method |> List.map (fun (name, text) -> sprintf "| %s | %s |" (cell name) (cell text))
             ""
             sprintf "    advcontrast pretrain --method %s" method.Name
             ""

@@ -61,16 +61,13 @@ module Clae =
                 Summary = sprintf "%s, and of the first with an adversarial one" method.Summary
                 Citation = citation
                 Quirks =
-                    Map [
-                        "adversarial views may leave [0, 1]", "the step is neither projected nor clipped"
-                    ]
+                    Map [ "adversarial views may leave [0, 1]", "the step is neither projected nor clipped" ]
                 Branches = [ clean; adv ]
                 Head = head [ clean; adv ]
                 Step = {
                     method.Step with
                         Adversaries = [ adversary ]
-                        Passes =
-                            method.Step.Passes @ [ slowly (Pass.train "adv" [ "a" ] adv) ] @ beside
+                        Passes = method.Step.Passes @ [ slowly (Pass.train "adv" [ "a" ] adv) ] @ beside
                         Formula = sprintf "%s; + %g l(F(x1; clean), F(a; adv))" method.Step.Formula alpha
                         Loss = fun scene -> method.Step.Loss scene + loss scene * alpha
                 }
@@ -81,10 +78,7 @@ module Clae =
     let private simClr = {
         SimClr.method with
             Head = Head.perceptron id 64L
-            Step = {
-                SimClr.method.Step with
-                    Views = SimClr.twoViews (SimClr.views 0.08 1.0)
-            }
+            Step = { SimClr.method.Step with Views = SimClr.twoViews (SimClr.views 0.08 1.0) }
             Recipe = {
                 SimClr.method.Recipe with
                     Optimizer =
@@ -121,10 +115,7 @@ module Clae =
                 Recipe = {
                     simClr.Recipe with
                         Optimizer =
-                            Transform.sgd
-                                (Schedule.drops 0.03 [ 120, 0.1; 160, 0.05; 200, 0.01 ])
-                                0.9
-                                5e-4
+                            Transform.sgd (Schedule.drops 0.03 [ 120, 0.1; 160, 0.05; 200, 0.01 ]) 0.9 5e-4
                         Batch = 128
                         Epochs = 301
                 }

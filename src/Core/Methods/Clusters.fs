@@ -28,10 +28,7 @@ module Clusters =
     /// images become as many as there are images.
     let stage from (branch: Branch option) (counts: int list) : Named<Workshop -> Artifact> =
         let text =
-            sprintf
-                "k-means of %s's features, K = %s"
-                from
-                (counts |> List.map string |> String.concat ", ")
+            sprintf "k-means of %s's features, K = %s" from (counts |> List.map string |> String.concat ", ")
 
         Named.create text (fun workshop ->
             match Map.tryFind from workshop.Made with

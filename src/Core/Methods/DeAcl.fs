@@ -14,8 +14,7 @@ module DeAcl =
     let private teachingBy branch name view = Pass.eval name [ view ] branch |> Pass.by (Frozen teacher)
     let private teaching = teachingBy clean
 
-    let private raising made from passes objective =
-        Acl.attack [ made, from ] passes objective
+    let private raising made from passes objective = Acl.attack [ made, from ] passes objective
 
     let private recipe optimizer = {
         SimClr.method.Recipe with
@@ -24,8 +23,7 @@ module DeAcl =
             Epochs = 100
     }
 
-    let private rising decay =
-        Transform.sgd (Schedule.warmUp 10 (Schedule.cosine 0.5 0.0)) 0.9 decay
+    let private rising decay = Transform.sgd (Schedule.warmUp 10 (Schedule.cosine 0.5 0.0)) 0.9 decay
 
     let private student name summary citation step optimizer = {
         SimClr.method with
@@ -53,12 +51,8 @@ module DeAcl =
                         (features "student" "a" scene)
                         (features "teacher" "x" scene)) with
                 Adversaries = [
-                    raising
-                        "a"
-                        "x"
-                        [ Pass.eval "moved" [ "a" ] clean; teaching "teacher" "x" ]
-                        (fun scene ->
-                            Distillation.deAclAttack (features "moved" "a" scene) (features "teacher" "x" scene))
+                    raising "a" "x" [ Pass.eval "moved" [ "a" ] clean; teaching "teacher" "x" ] (fun scene ->
+                        Distillation.deAclAttack (features "moved" "a" scene) (features "teacher" "x" scene))
                 ]
         }
 
@@ -131,10 +125,7 @@ module DeAcl =
         let views = Step.views [ "w", weak; "s", View.compose [ Policy.autoAugmentCifar10; weak ] ]
 
         let optimizer =
-            Transform.sgd
-                (Schedule.riseFrom 0.01 10 (Schedule.perEpoch (Schedule.cosine 0.5 5e-4)))
-                0.9
-                3e-4
+            Transform.sgd (Schedule.riseFrom 0.01 10 (Schedule.perEpoch (Schedule.cosine 0.5 5e-4))) 0.9 3e-4
 
         {
             student
@@ -163,12 +154,8 @@ module DeAcl =
             features view view scene, features made made scene, features ("t" + view) view scene
 
         let adversary (view, made, _, adv) =
-            raising
-                made
-                view
-                [ Pass.eval "moved" [ made ] adv; teachingOn view ]
-                (fun scene ->
-                    Distillation.deAclAttack (features "moved" made scene) (features ("t" + view) view scene))
+            raising made view [ Pass.eval "moved" [ made ] adv; teachingOn view ] (fun scene ->
+                Distillation.deAclAttack (features "moved" made scene) (features ("t" + view) view scene))
 
         let step = {
             Step.create
@@ -193,9 +180,11 @@ module DeAcl =
                 (Transform.sgd (Schedule.riseFrom 0.003 10 (Schedule.cosine 0.5 0.0)) 0.9 5e-4) with
                 Quirks =
                     Map [
-                        "no perturbation of weights",
-                        "the paper's, from epoch 60, is in no published code"
+                        "no perturbation of weights", "the paper's, from epoch 60, is in no published code"
                     ]
-                Branches = [ for _, _, natural, adv in sides do yield! [ natural; adv ] ]
+                Branches = [
+                    for _, _, natural, adv in sides do
+                        yield! [ natural; adv ]
+                ]
                 Deploy = Online, Branch "weak-adv"
         }

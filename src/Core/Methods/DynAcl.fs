@@ -15,7 +15,8 @@ module DynAcl =
 
     /// What the adversarial contrast gains and the clean one loses, omega: from 0 towards 2/3, in blocks of
     /// epochs that begin one epoch early.
-    let gain epochsABlock = Schedule.ahead 1 (Schedule.refreshed epochsABlock (Schedule.linear 0.0 (2.0 / 3.0)))
+    let gain epochsABlock =
+        Schedule.ahead 1 (Schedule.refreshed epochsABlock (Schedule.linear 0.0 (2.0 / 3.0)))
 
     /// Two views whose augmentation weakens.
     let views: ViewSpec list =
@@ -49,16 +50,13 @@ module DynAcl =
                 Name = "dynacl"
                 Summary = "ACL with augmentation that weakens, against a momentum encoder's views"
                 Citation = citation
-                Averages = [
-                    { Name = slow; Decay = Schedule.constant 0.99; Statistics = Own; Lags = true }
-                ]
+                Averages = [ { Name = slow; Decay = Schedule.constant 0.99; Statistics = Own; Lags = true } ]
                 Step = {
                     Step.create
                         views
                         (pair "clean" "v1" "v2" clean @ pair "adv" "a1" "a2" adv)
                         "1/2 [ (1 - w) NTX(q(x1; clean), k(x2; clean)) + (1 + w) NTX(q(a1; adv), k(a2; adv)) ], T = 0.5"
-                        (fun scene ->
-                            weighted (omega.Run scene.Progress) (natural scene) (adversarial scene)) with
+                        (fun scene -> weighted (omega.Run scene.Progress) (natural scene) (adversarial scene)) with
                         Adversaries = [
                             Acl.attack
                                 [ "a1", "v1"; "a2", "v2" ]

@@ -52,7 +52,8 @@ module ManyCrops =
                 Name = name
                 Summary = summary
                 Citation = citation
-                Head = Head.both (Head.prefeature [ clean ] 4096L) (Head.expander [ clean ] 1 4096L 1024L false)
+                Head =
+                    Head.both (Head.prefeature [ clean ] 4096L) (Head.expander [ clean ] 1 4096L 1024L false)
                 Step = arm (List.zip attacked crops) attacked step
                 Recipe = {
                     SimClr.method.Recipe with
@@ -81,11 +82,7 @@ module ManyCrops =
                             Threat = Threat.create Linf radius
                             Ascent = ascent 5
                             Passes = [
-                                {
-                                    Pass.train "moved" attacked clean with
-                                        Learn = false
-                                        Keep = published
-                                }
+                                { Pass.train "moved" attacked clean with Learn = false; Keep = published }
                             ]
                             Objective = loss "moved" attacked
                             Leaks = published
@@ -105,12 +102,7 @@ module ManyCrops =
             rate
             (fun makes _ step -> {
                 step with
-                    Free =
-                        Some {
-                            Makes = makes
-                            Threat = Threat.create Linf radius
-                            Ascent = ascent 1
-                        }
+                    Free = Some { Makes = makes; Threat = Threat.create Linf radius; Ascent = ascent 1 }
             })
 
     /// With 16 crops.

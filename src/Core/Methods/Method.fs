@@ -174,11 +174,7 @@ module Method =
                 | Fit(name, m) -> Fit(name, withThreat threat m)
                 | other -> other)
 
-        {
-            method with
-                Before = before
-                Step = { method.Step with Adversaries = adversaries; Free = free }
-        }
+        { method with Before = before; Step = { method.Step with Adversaries = adversaries; Free = free } }
 
     /// The same method with other views: every view of the image by this augmentation.
     let withView (view: View) method =
@@ -186,10 +182,7 @@ module Method =
         { method with Step = { method.Step with Views = views } }
 
     /// The same method with other update rules.
-    let withOptimizer optimizer method = {
-        method with
-            Recipe = { method.Recipe with Optimizer = optimizer }
-    }
+    let withOptimizer optimizer method = { method with Recipe = { method.Recipe with Optimizer = optimizer } }
 
     // earlier: the stages that come before the method's own.
     let rec private faultsAfter earlier method : Error list =
@@ -205,7 +198,9 @@ module Method =
             |> snd
 
         let networks =
-            List.map (fun (p: Pass) -> p.Who) (method.Step.Passes @ (method.Step.Adversaries |> List.collect _.Passes))
+            List.map
+                (fun (p: Pass) -> p.Who)
+                (method.Step.Passes @ (method.Step.Adversaries |> List.collect _.Passes))
             @ [ fst method.Deploy ]
             |> List.choose (fun who ->
                 match who with

@@ -58,8 +58,7 @@ module MoCo =
                 Memory = { Init = first; After = after }
                 Recipe = {
                     SimClr.method.Recipe with
-                        Optimizer =
-                            Transform.sgd (Schedule.warmUp 10 (Schedule.cosine 0.3 0.0)) 0.9 1e-4
+                        Optimizer = Transform.sgd (Schedule.warmUp 10 (Schedule.cosine 0.3 0.0)) 0.9 1e-4
                         Batch = 256
                 }
         }

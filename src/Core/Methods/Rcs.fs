@@ -13,7 +13,8 @@ module Rcs =
     let private divergence clean attacked : Loss =
         fun scene ->
             Scope.tensor (fun () ->
-                (Trades.divergence (Scene.embedding clean "x" scene) (Scene.embedding attacked "a" scene)).mean())
+                (Trades.divergence (Scene.embedding clean "x" scene) (Scene.embedding attacked "a" scene))
+                    .mean())
 
     /// The divergence of held-out images from themselves under PGD-3, in eval mode: what a coreset is to
     /// lower.
@@ -40,13 +41,15 @@ module Rcs =
         }
 
     // The head's matrices stand for all weights.
-    let private isScored (name: string) = name.StartsWith "head." && name.EndsWith ".weight" && name.Contains "fc"
+    let private isScored (name: string) =
+        name.StartsWith "head." && name.EndsWith ".weight" && name.Contains "fc"
 
     // A gradient as one vector: of each matrix the mean over its output rows.
     let private flat (gradients: Parameters) =
         torch.cat ([| for g in gradients.Values -> g.mean [| 0L |] |], 0L)
 
-    let private dot (a: Tensor) (b: Tensor) = Scope.value (fun () -> (a * b).sum().``to``(torch.float64).item<float>())
+    let private dot (a: Tensor) (b: Tensor) =
+        Scope.value (fun () -> (a * b).sum().``to``(torch.float64).item<float>())
 
     // Greedily: the batch whose gradient agrees most with the divergence's, then a small step along it, and
     // again.
@@ -60,8 +63,7 @@ module Rcs =
                 if chosen.Length = count then
                     Array.ofList (List.rev chosen)
                 else
-                    let wanted =
-                        probe.Gradient isScored divergenceStep parameters probe.HeldOut |> flat
+                    let wanted = probe.Gradient isScored divergenceStep parameters probe.HeldOut |> flat
 
                     let best =
                         [ 0 .. batches.Length - 1 ]

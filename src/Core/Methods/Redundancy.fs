@@ -30,11 +30,7 @@ module Redundancy =
                                 "deviation", Collapse.deviation (Scene.embedding first.Pass first.View scene)
                             ]
                 }
-                Recipe = {
-                    SimClr.method.Recipe with
-                        Optimizer = Siamese.layerwise rate decay
-                        Batch = 256
-                }
+                Recipe = { SimClr.method.Recipe with Optimizer = Siamese.layerwise rate decay; Batch = 256 }
         }
 
     /// Barlow Twins' loss at lambda = 0.005.

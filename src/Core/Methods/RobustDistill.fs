@@ -56,8 +56,7 @@ module RobustDistill =
     /// 0.005 of their length; k-means of the teacher's features, 10 epochs of a linear layer and 25 of TRADES
     /// with the clusters as classes.
     let method =
-        let perturbing =
-            Schedule.join (Schedule.constant 0.0) [ 50, Schedule.constant 0.005 ]
+        let perturbing = Schedule.join (Schedule.constant 0.0) [ 50, Schedule.constant 0.005 ]
 
         let distilled =
             let method = student "student" agreeing 80 0.375 3

@@ -60,8 +60,10 @@ module Head =
         ])
 
     /// SimCLR's: linear f - ReLU - linear d, f the width of the features.
-    let mlp (width: int64) =
-        { perceptron id width with Text = sprintf "head linear f - ReLU - linear %d" width }
+    let mlp (width: int64) = {
+        perceptron id width with
+            Text = sprintf "head linear f - ReLU - linear %d" width
+    }
 
     /// ACL's three layers (Jiang et al. 2020), each with a batch norm and all as wide as the features: 512
     /// for the ResNet-18 of the paper.

@@ -24,8 +24,7 @@ module Engine =
             (Map.empty, method.Step.Views)
             ||> List.fold (fun views spec ->
                 let source =
-                    Map.tryFind spec.Source views
-                    |> Option.defaultWith (fun () -> batch.Images[spec.Source])
+                    Map.tryFind spec.Source views |> Option.defaultWith (fun () -> batch.Images[spec.Source])
                 views
                 |> Map.add spec.Name ((spec.Make state.Progress).Run (draw ("view/" + spec.Name)) source))
 

@@ -127,5 +127,4 @@ module internal Forward =
     let learning trains (parameters: Parameters) : Parameters =
         parameters |> Map.map (fun name p -> if trains name then p.detach().requires_grad_ true else p)
 
-    let wanted (parameters: Parameters) : Parameters =
-        parameters |> Map.filter (fun _ p -> p.requires_grad)
+    let wanted (parameters: Parameters) : Parameters = parameters |> Map.filter (fun _ p -> p.requires_grad)

@@ -68,8 +68,7 @@ module Manifest =
     let private name = "run.json"
 
     /// Whether a folder holds a run, trained or begun.
-    let existsIn (folder: string) =
-        File.Exists(Path.Combine(folder, name)) || Checkpoint.existsIn folder
+    let existsIn (folder: string) = File.Exists(Path.Combine(folder, name)) || Checkpoint.existsIn folder
 
     /// Writes <c>run.json</c> into a run's folder, whole or not at all.
     let save (folder: string) (manifest: Manifest) =
@@ -99,8 +98,7 @@ module Manifest =
             use json = JsonDocument.Parse text
 
             match
-                json.RootElement.TryGetProperty "configuration",
-                json.RootElement.TryGetProperty "repeatable"
+                json.RootElement.TryGetProperty "configuration", json.RootElement.TryGetProperty "repeatable"
             with
             | (true, inner), (_, repeatable) ->
                 Ok(inner.GetRawText(), repeatable.ValueKind <> JsonValueKind.False)

@@ -16,7 +16,9 @@ module internal Raising =
         // Passes over views that the attack does not move are the same at every iteration.
         let prepared =
             use _ = torch.no_grad ()
-            adversary.Passes |> List.filter isFixed |> List.fold (Forward.forward machine state parameters) stage
+            adversary.Passes
+            |> List.filter isFixed
+            |> List.fold (Forward.forward machine state parameters) stage
 
         let moving = adversary.Passes |> List.filter (isFixed >> not)
         let origins = adversary.Makes |> List.map (fun (_, from) -> stage.Views[from])
@@ -35,7 +37,11 @@ module internal Raising =
         let home = torch.CurrentDisposeScope
 
         let objective images =
-            let stage: Forward.Stage = { prepared with Views = addTo prepared.Views images; Buffers = buffers }
+            let stage: Forward.Stage = {
+                prepared with
+                    Views = addTo prepared.Views images
+                    Buffers = buffers
+            }
             let after = moving |> List.fold (Forward.forward machine state parameters) stage
 
             // Statistics that a pass of the attack moves outlive this look at it.
@@ -82,7 +88,7 @@ module internal Raising =
     let climbed (state: State) (stage: Forward.Stage) (gradients: Parameters) (free: Free) : Tree =
         free.Makes
         |> List.map (fun (made, from) ->
-            let origin, x = stage.Views[from], stage.Views[made].detach ()
+            let origin, x = stage.Views[from], stage.Views[made].detach()
             let value = torch.zeros ([| origin.shape[0] |], device = origin.device)
             let iterate = GradientAttack.first origin x (value, gradients[carried made])
             let next, _ = GradientAttack.next free.Threat free.Ascent iterate

@@ -58,7 +58,11 @@ module Stages =
 
             plan.Journal.Watch {
                 Stage = title
-                At = { start with Step = int64 (share * float count); StepInEpoch = int (share * float count) }
+                At = {
+                    start with
+                        Step = int64 (share * float count)
+                        StepInEpoch = int (share * float count)
+                }
                 Loss = nan
                 Measures = []
                 Snapshot = fun () -> invalidOp "a stage without training has no state."

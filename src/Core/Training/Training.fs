@@ -149,8 +149,7 @@ module Training =
             Ids = ids
             Images =
                 training.Images
-                |> Map.map (fun _ all ->
-                    Scope.tensor (fun () -> (pick all).``to``(torch.float32) / 255.0))
+                |> Map.map (fun _ all -> Scope.tensor (fun () -> (pick all).``to``(torch.float32) / 255.0))
                 |> Map.add "image" (training.Dataset.Batch device ids)
             Labels =
                 training.Labels
@@ -173,11 +172,7 @@ module Training =
             let batch = batchOf training ids
             (Engine.run training.Machine method trains state batch).Gradients
 
-        let probe = {
-            Parameters = fst state.Online
-            HeldOut = fst (parted training)
-            Gradient = gradient
-        }
+        let probe = { Parameters = fst state.Online; HeldOut = fst (parted training); Gradient = gradient }
 
         let places = if whole.Length = 0 then [||] else coreset.Choose probe whole
 
@@ -186,7 +181,8 @@ module Training =
         | _ ->
             let rows = places |> Array.map (fun place -> whole[place]) |> Array.concat
             Map [
-                chosenBatches, Value(torch.tensor(rows).reshape([| places.LongLength; int64 training.Batch |]))
+                chosenBatches,
+                Value(torch.tensor(rows).reshape([| places.LongLength; int64 training.Batch |]))
             ]
 
     let private withCoreset training (state: State) =
@@ -206,9 +202,7 @@ module Training =
     // After the last of the chosen batches the epoch is over.
     let private ended training chosen (progress: Progress) =
         match chosen with
-        | Some(batches: int64[][]) when
-            progress.StepInEpoch = batches.Length * training.Method.Recipe.Replays
-            ->
+        | Some(batches: int64[][]) when progress.StepInEpoch = batches.Length * training.Method.Recipe.Replays ->
             Progress.atEpoch (progress.Epoch + 1) progress
         | _ -> progress
 
