@@ -1,6 +1,7 @@
 /// The commands that look and change nothing.
 module Looks
 
+open System.IO
 open System.Text.RegularExpressions
 open Expecto
 open User
@@ -24,6 +25,7 @@ let tests =
         looks "help for demo" "demo --help" [ "--json"; "--seed" ]
         looks "help for pretrain" "pretrain --help" [
             "--method"
+            "--given <STAGE RUN>"
             "--resume <DIR>"
             "--config <FILE>"
             "--json"
@@ -40,11 +42,30 @@ let tests =
             "(?m)^ +adversary: .*PGD-5"
             "(?m)^ +recipe: +resnet18 on cifar10"
         ]
+        looks "a stage's card" "methods show robust-distill/student" [
+            "(?m)^robust-distill/student: "
+            "(?m)^ +starts: +from teacher"
+        ]
+        looks "published faults" "methods show a-infonce-hn:as-published" [
+            "(?m)^ +note: .*as the code has it"
+        ]
         looks "the data sets" "data" [ "(?m)^sample "; "(?m)^cifar10 .*--data DIR"; "(?m)^fashion-mnist " ]
         looks "a data set" "data sample" [
             @"training: \[6000; 1; 28; 28\] images, 10 classes"
             @"test: \[1000; 1; 28; 28\] images"
         ]
+
+        testCase "the pages under docs/methods are those that the program writes" (fun () ->
+            use folder = new Folder()
+            succeed folder "methods --pages pages" |> ignore
+            let pages = Path.Combine(root.Value, "docs", "methods")
+            let names at = Directory.GetFiles at |> Array.map Path.GetFileName |> Array.sort |> List.ofArray
+            let written = folder.At "pages"
+            Expect.equal (names written) (names pages) "pages; dotnet fsi build.fsx docs writes them"
+
+            for name in names pages do
+                let text at = File.ReadAllText(Path.Combine(at, name))
+                Expect.equal (text written) (text pages) name)
 
         testCase "the doctor as JSON" (fun () ->
             use folder = new Folder()

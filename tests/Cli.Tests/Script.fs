@@ -1,4 +1,4 @@
-/// The F# script that the README shows runs as it stands.
+/// The F# scripts that the README shows run as they stand.
 module Script
 
 open System.IO
@@ -6,14 +6,15 @@ open System.Text.RegularExpressions
 open Expecto
 open User
 
-let private prints () =
+let private run script =
     use folder = new Folder()
-    use child = startDotnet [] folder [ "fsi"; Path.Combine(root.Value, "samples/pretrain.fsx") ]
-    let outcome = finish child
-    let lines = Regex.Matches(outcome.Output, @"(?m)^(\S+) +(\d+\.\d) %$")
-
+    let outcome = finish (startDotnet [] folder [ "fsi"; Path.Combine(root.Value, "samples", script) ])
     Expect.equal (outcome.Code, outcome.Complaint) (0, "") "it ends well"
     Expect.equal (Regex.Matches(outcome.Output, "(?m)^step ").Count) 8 "a line a step"
+    outcome.Output
+
+let private prints () =
+    let lines = Regex.Matches(run "pretrain.fsx", @"(?m)^(\S+) +(\d+\.\d) %$")
 
     Expect.equal
         [ for line in lines -> line.Groups[1].Value ]
@@ -22,4 +23,18 @@ let private prints () =
     let shares = [ for line in lines -> float line.Groups[2].Value ]
     Expect.equal shares (List.sortDescending shares) "attacks only harm"
 
-let tests = testList "Script" [ testCase "samples/pretrain.fsx prints its accuracies" prints ]
+let private composes () =
+    let output = run "method.fsx"
+    let losses = [
+        for line in Regex.Matches(output, @"(?m)^step \d+: loss (\S+)$") -> float line.Groups[1].Value
+    ]
+    Expect.isLessThan (List.last losses) losses.Head "it learns"
+    Expect.stringContains output "inferior-hard: " "its card"
+    let lines = File.ReadAllLines(Path.Combine(root.Value, "samples", "method.fsx"))
+    Expect.isLessThan lines.Length 41 "lines of the script"
+
+let tests =
+    testList "Script" [
+        testCase "samples/pretrain.fsx prints its accuracies" prints
+        testCase "samples/method.fsx trains a method of its own" composes
+    ]
