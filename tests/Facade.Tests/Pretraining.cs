@@ -17,6 +17,7 @@ public static class Pretraining
         TestCase("reports every step and leaves a run in its folder", ReportsEveryStep),
         TestCase("gives the same features for the same seed and others for another", SameSeed),
         TestCase("repeats a run from its run.json", Repeats),
+        TestCase("trains what comes first, or takes a run in its place", Stages),
         TestCase("stops at the step it is told to, with a checkpoint that goes on", StopsAndGoesOn),
         TestCase("does nothing under a token that is cancelled already", CancelledBefore),
         TestCase("ends with the exception of a listener that raises one", ListenerRaises),
@@ -78,6 +79,22 @@ public static class Pretraining
         Expect.equal(again, options, "the options");
         using var repeated = Tiny.Wait(Workbench.PretrainAsync(again));
         Expect.sequenceEqual(Tiny.Features(repeated.Encoder), Tiny.Features(run.Encoder), "the features");
+    }
+
+    private static void Stages()
+    {
+        using var folder = new Folder();
+        var heard = new Heard<TrainingProgress>();
+        var options = Tiny.Options with { Method = "deacl", Epochs = 2 };
+        using var run = Tiny.Wait(Workbench.PretrainAsync(options with { Out = folder.At("run") }, heard));
+        Expect.sequenceEqual(heard.Select(p => p.Stage).Distinct(), ["deacl/teacher", "deacl"], "stages");
+
+        var given = new Dictionary<string, string> { ["teacher"] = folder.At("run/teacher") };
+        var again = new Heard<TrainingProgress>();
+        var shorter = options with { Given = given, Epochs = run.Last.Epochs };
+        using var second = Tiny.Wait(Workbench.PretrainAsync(shorter, again));
+        Expect.sequenceEqual(again.Select(p => p.Stage).Distinct(), ["deacl"], "the teacher is there already");
+        Expect.sequenceEqual(Tiny.Features(second.Encoder), Tiny.Features(run.Encoder), "the features");
     }
 
     private static void StopsAndGoesOn()
