@@ -1,4 +1,4 @@
-/// Carlini and Wagner's L2 attack.
+/// One run of Carlini and Wagner's L2 attack, and the search that repeats it.
 module CarliniWagners
 
 open System
@@ -117,14 +117,12 @@ let private border (model: Oracles.Linear) x =
     |> Seq.map (fun k -> (z[y] - z[k]) / norm2 (minus model.Weights[y] model.Weights[k]))
     |> Seq.min
 
-let private brisk = { CarliniWagner.defaults with Steps = 30; Rate = 0.05 }
-let private attack = CarliniWagner.attack brisk
+let private unbound = { Threat.create L2 1.0 with Box = None }
+
 // Runs are long: fewer cases than elsewhere.
 let private law name check =
     testPropertyN 15 name (fun (seed: int) (PositiveInt count) ->
         balanced (fun () -> check (scene seed count)))
-
-let private unbound = { Threat.create L2 1.0 with Box = None }
 
 let tests =
     testList "CarliniWagners" [
@@ -229,80 +227,6 @@ let tests =
 
             Expect.isAscending [ found 0.0; found 0.01; found 0.1; found 1.0; found 10.0 ] "images broken")
 
-        law "any split of the batch gives the same, and so does any order" (fun s ->
-            let together = deeds (runBy attack s)
-            let n = together.Length
-
-            for size in [ 1; 2 ] do
-                let parts = Array.chunkBySize size [| 0 .. n - 1 |]
-                let apart = parts |> Array.collect (fun places -> deeds (runBy attack (pick places s)))
-                same apart together (sprintf "batches of %d" size)
-
-            let order = (Source 1).Order n
-            same (deeds (runBy attack (pick order s))) (order |> Array.map (Array.get together)) "permuted")
-
-        law "the images given stay as they were, and the results lie in the box" (fun s ->
-            let box = Some(0.2, 0.7)
-            let images = s.Victims.Images.clamp (0.2.ToScalar(), 0.7.ToScalar())
-            let before = bits images
-            let s = {
-                s with
-                    Threat = { s.Threat with Box = box }
-                    Victims = { s.Victims with Images = images }
-            }
-            let harm = runBy attack s
-            Expect.equal (bits images) before "the images given"
-            within 0.2 0.7 (floats harm.Images) "box"
-            Expect.isFalse harm.Images.requires_grad "gradient attached")
-
-        law "success is that of the stored image; what is not broken is the image itself" (fun s ->
-            let harm = runBy attack s
-            let broken = Array.map2 (<>) (guesses s.Classify harm.Images) s.Y
-            Expect.equal (truths harm.Success) broken "misclassified"
-            let originals = rows s.Victims.Images
-            let wrong = Array.map2 (<>) (guesses s.Classify s.Victims.Images) s.Y
-
-            deeds harm
-            |> Array.iteri (fun i deed ->
-                if wrong[i] then
-                    let alone: Oracles.Deed = {
-                        Image = originals[i]
-                        Success = true
-                        First = 0L
-                        Forwards = 1L
-                        Gradients = 0L
-                    }
-                    Expect.equal deed alone "one look at what is wrong already"
-                elif deed.Success then
-                    Expect.isGreaterThan deed.First 0L "a first success"
-                    Expect.isGreaterThan deed.Forwards deed.First "and looks beyond it"
-                else
-                    Expect.equal (deed.Image, deed.First) (originals[i], -1L) "unbroken"))
-
-        law "the classifier sees as many rows as are counted" (fun s ->
-            let mutable seen = 0L
-            let classify (x: Tensor) =
-                seen <- seen + x.shape[0]
-                s.Classify x
-            let harm = runBy attack { s with Classify = classify }
-            Expect.equal seen (Array.sum (wholes harm.Forwards) + int64 s.Y.Length) "rows"
-
-            for deed in deeds harm do
-                // Every look but the one at the last iterate has a gradient.
-                let whole = deed.Forwards = 31L
-                let expected = if whole then 29L else deed.Forwards - 1L
-                Expect.equal deed.Gradients expected "gradients")
-
-        law "without an end to the search, every step is made" (fun s ->
-            let how = { CarliniWagner.defaults with Steps = 12; Abort = false }
-            let harm = runBy (CarliniWagner.attack how) s
-            let wrong = Array.map2 (<>) (guesses s.Classify s.Victims.Images) s.Y
-            Expect.equal
-                (wholes harm.Forwards, wholes harm.Gradients)
-                (wrong |> Array.map (fun w -> if w then 1L else 13L),
-                 wrong |> Array.map (fun w -> if w then 0L else 11L))
-                "looks")
-
         test "a sample that no longer falls leaves at the second of the ten looks at that" (fun () ->
             let s = scene 8 5
             let n = s.Y.Length
@@ -317,13 +241,6 @@ let tests =
             let harm = run { CarliniWagner.defaults with Steps = 30; Abort = false }
             Expect.allEqual (wholes harm.Forwards) 30L "all looks"
             Expect.allEqual (wholes harm.Gradients) 29L "all gradients but the last")
-
-        law "towards targets, the stored image is the target's" (fun s ->
-            let target = s.Y |> Array.map (fun y -> (y + 2) % 4)
-            let s = { s with Victims = { s.Victims with Targets = Some(labels target) } }
-            let harm = runBy attack s
-            let expected = Array.map2 (=) (guesses s.Classify harm.Images) target
-            Expect.equal (truths harm.Success) expected "success")
 
         test "with confidence, another class wins by as much" (fun () ->
             let s = scene 3 5
@@ -363,93 +280,6 @@ let tests =
             Expect.allEqual (truths harm.Success) true "broken"
             Expect.isEmpty harm.Flags "no flags"
             close 0.05 (floats harm.Distance[L2]) (Array.create 2 (0.5 * sqrt 6.0)) "distance")
-
-        test "what a reader must know is flagged" (fun () ->
-            let s = scene 1 4
-            Expect.isEmpty (runBy attack s).Flags "a sound classifier"
-            let flat (x: Tensor) =
-                (x.reshape [| x.shape[0]; -1L |]).narrow(1L, 0L, 4L) * 0.0
-                + tensor [ 4 ] [| 2.0; 0.0; 0.0; 0.0 |]
-            let all0 = {
-                s with
-                    Victims = victims s.Victims.Ids s.Victims.Images (Array.create s.Y.Length 0)
-            }
-            let harm = runBy attack { all0 with Classify = flat }
-            Expect.equal harm.Flags (Set [ "zero gradient" ]) "no slope"
-            Expect.allEqual (truths harm.Success) false "nothing moves it"
-            let harm = runBy attack { all0 with Classify = fun x -> s.Classify x * nan }
-            Expect.contains harm.Flags "not finite" "not finite"
-            Expect.equal (bits harm.Images) (bits s.Victims.Images) "nothing stored"
-            let softmax = runBy attack { s with Classify = fun x -> (s.Classify x).softmax 1L }
-            Expect.contains softmax.Flags "probabilities" "softmax")
-
-        law "within the threat, only what its ball holds counts" (fun s ->
-            for norm in [ Linf; L2; L1 ] do
-                let s = { s with Threat = { s.Threat with Norm = norm; Radius = 0.15 } }
-                let free, bound = runBy attack s, runBy (Attack.within attack) s
-                let reaches = floats free.Distance[norm] |> Array.map (fun d -> d <= 0.15)
-                let expected = Array.map2 (&&) (truths free.Success) reaches
-                Expect.equal (truths bound.Success) expected "success"
-                let moved = Array.map2 minus (rows bound.Images) (rows s.Victims.Images)
-                atMost 0.15 (moved |> Array.map (Oracles.lengthOf norm)) "ball"
-
-                for norm in [ Linf; L2; L1 ] do
-                    close
-                        1e-12
-                        (floats bound.Distance[norm])
-                        (moved |> Array.map (Oracles.lengthOf norm))
-                        "distance"
-
-                Expect.equal
-                    (wholes bound.FirstSuccess |> Array.map (fun first -> first >= 0L))
-                    expected
-                    "a first success"
-                Expect.equal (wholes bound.Forwards) (wholes free.Forwards) "looks")
-
-        test "by name, an evaluation holds it to the radius" (fun () ->
-            let named = Expect.wantOk (Robustness.attack "cw-l2") "cw-l2"
-            let s = scene 6 5
-            let free = runBy (CarliniWagner.attack CarliniWagner.defaults) s
-            let broken = Array.zip (truths free.Success) (floats free.Distance[L2])
-            let furthest = broken |> Array.filter fst |> Array.map snd |> Array.max
-            Expect.isGreaterThan furthest 0.0 "something to hold"
-
-            for factor, lost in [ 1.001, 0; 0.999, 1 ] do
-                let threat = Threat.create L2 (factor * furthest)
-                let harm = runBy named { s with Threat = threat }
-                let count success = success |> Array.filter id |> Array.length
-                Expect.equal
-                    (count (truths harm.Success))
-                    (count (Array.map fst broken) - lost)
-                    "the furthest is held or not")
-
-        test "an attack touches no gradient of the parameters and keeps nothing alive" (fun () ->
-            let s = scene 2 4
-            let weight = (matrix ((Source 2).Rows(4, 6))).requires_grad_ true
-            let mark = torch.ones_like weight
-            weight.grad <- mark
-            let classify (x: Tensor) = torch.nn.functional.linear (x.reshape [| x.shape[0]; -1L |], weight)
-            let before = torch.Tensor.TotalCount
-
-            Scope.value (fun () ->
-                let harm = runBy (Attack.within attack) { s with Classify = classify }
-                Expect.hasLength (Attack.tensors harm) 8 "tensors of a result"
-                Expect.equal (torch.Tensor.TotalCount - before) 8L "nothing but the result lives")
-
-            Expect.equal (torch.Tensor.TotalCount - before) 0L "nothing lives"
-            Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")
-
-        test "a long run holds no more tensors than a short one" (fun () ->
-            let s = scene 4 4
-            let highest = ResizeArray<int64>()
-            let classify x =
-                highest.Add torch.Tensor.TotalCount
-                s.Classify x
-            let how = { CarliniWagner.defaults with Steps = 40; Abort = false }
-            runBy (CarliniWagner.attack how) { s with Classify = classify } |> ignore
-            // After the clean image and two iterates, and without the last one, which has no gradient.
-            let held = highest |> Seq.skip 3 |> Seq.take 37 |> Seq.distinct
-            Expect.hasLength held 1 "live tensors at every look")
 
         test "faults are named" (fun () ->
             let s = scene 1 1

@@ -46,6 +46,7 @@ let main args =
         Assaults.tests
         Survivors.tests
         CarliniWagners.tests
+        Nearest.tests
         Views.tests
         Crops.tests
         Colours.tests
