@@ -110,9 +110,9 @@ public sealed record PretrainOptions
         images: OptionModule.OfNullable(Images),
         network: OptionModule.OfObj(Network),
         width: OptionModule.OfNullable(Width),
-        given: Given.Count == 0
+        given: OptionModule.OfObj(Given.Count == 0
             ? null
-            : new FSharpMap<string, string>(Given.Select(g => Tuple.Create(g.Key, g.Value))),
+            : new FSharpMap<string, string>(Given.Select(g => Tuple.Create(g.Key, g.Value)))),
         epochs: OptionModule.OfNullable(Epochs),
         batch: OptionModule.OfNullable(Batch),
         optimizer: OptionModule.OfObj(Optimizer),
