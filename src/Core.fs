@@ -22,18 +22,17 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Workbench =
 
-    // A folder that a run can be written to and that holds none yet.
-    let private fresh folder = result {
+    // That a folder holds no run yet.
+    let private fresh folder =
         if Manifest.existsIn folder then
             let advice =
                 sprintf
                     "'%s' holds a run; name another folder, or go on with that run: --resume %s"
                     folder
                     folder
-            return! Error(Error.BadOption("--out", advice))
+            Error(Error.BadOption("--out", advice))
         else
-            return! Checkpoint.prepare folder
-    }
+            Ok()
 
     let private begin' registered folder watch stop configuration (method: Method) = result {
         let configuration = Configuration.settle configuration
