@@ -68,8 +68,7 @@ module Manifest =
     let private name = "run.json"
 
     /// Whether a folder holds a run, trained or begun.
-    let existsIn (folder: string) =
-        File.Exists(Path.Combine(folder, name)) || Checkpoint.existsIn folder
+    let existsIn (folder: string) = File.Exists(Path.Combine(folder, name)) || Checkpoint.existsIn folder
 
     /// Writes <c>run.json</c> into a run's folder, whole or not at all.
     let save (folder: string) (manifest: Manifest) =
@@ -99,8 +98,7 @@ module Manifest =
             use json = JsonDocument.Parse text
 
             match
-                json.RootElement.TryGetProperty "configuration",
-                json.RootElement.TryGetProperty "repeatable"
+                json.RootElement.TryGetProperty "configuration", json.RootElement.TryGetProperty "repeatable"
             with
             | (true, inner), (_, repeatable) ->
                 Ok(inner.GetRawText(), repeatable.ValueKind <> JsonValueKind.False)
@@ -123,16 +121,37 @@ module Manifest =
         return! Configuration.ofJson path inner
     }
 
-    /// The configuration of the run in a folder: that of its newest good checkpoint, else of its manifest.
+    // Whether a manifest says that the run's own training has not begun, so that no checkpoint is missed.
+    let private isAhead (text: string) =
+        try
+            use json = JsonDocument.Parse text
+
+            match json.RootElement.TryGetProperty "step" with
+            | true, step -> step.ValueKind = JsonValueKind.Number && step.GetDouble() = 0.0
+            | false, _ -> false
+        with
+        | :? JsonException
+        | :? InvalidOperationException -> false
+
+    let private ofCheckpoint folder = result {
+        let! checkpoint, _ = Checkpoint.load folder
+        State.dispose checkpoint.State
+        return checkpoint.Configuration
+    }
+
+    /// The configuration of the run in a folder: that of its newest good checkpoint or, where the run is still
+    /// at the stages before its own training, of its manifest.
     let ofRun (folder: string) = result {
         let manifest = Path.Combine(folder, name)
 
         if Checkpoint.existsIn folder || not (File.Exists manifest) then
-            let! checkpoint, _ = Checkpoint.load folder
-            State.dispose checkpoint.State
-            return checkpoint.Configuration
+            return! ofCheckpoint folder
         else
             let! text = read manifest
-            let! inner, _ = inner manifest text
-            return! Configuration.ofJson manifest inner
+
+            if isAhead text then
+                let! inner, _ = inner manifest text
+                return! Configuration.ofJson manifest inner
+            else
+                return! ofCheckpoint folder
     }
