@@ -110,10 +110,9 @@ public sealed record PretrainOptions
         images: OptionModule.OfNullable(Images),
         network: OptionModule.OfObj(Network),
         width: OptionModule.OfNullable(Width),
-        given: Given.Count == 0
-            ? FSharpOption<FSharpMap<string, string>>.None
-            : FSharpOption<FSharpMap<string, string>>.Some(
-                new FSharpMap<string, string>(Given.Select(run => Tuple.Create(run.Key, run.Value)))),
+        given: OptionModule.OfObj(Given.Count == 0
+            ? null
+            : new FSharpMap<string, string>(Given.Select(g => Tuple.Create(g.Key, g.Value)))),
         epochs: OptionModule.OfNullable(Epochs),
         batch: OptionModule.OfNullable(Batch),
         optimizer: OptionModule.OfObj(Optimizer),

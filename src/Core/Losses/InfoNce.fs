@@ -63,9 +63,9 @@ module InfoNce =
 
     // log of the mean exp s over the anchor's own image and, beside it, what the negatives amount to:
     // max{ (R - tau N p) / (1 - tau), N e^floor } with R = sum w e^s / mean w, w = e^(beta s).
-    let private hard temperature h (own: Tensor) (scores: Tensor) =
+    let private hard contrast h (own: Tensor) (scores: Tensor) =
         let columns, ownCount = scores.shape[1], own.shape[1]
-        let negativeCount = float (columns - ownCount - 1L)
+        let negativeCount = float (columns - ownCount - (if contrast.SelfIncluded then 1L else 0L))
         // Everything below is relative to the row's peak, so that nothing overflows at small temperatures.
         let peak = scores.detach().amax([| 1L |])
         let least = torch.full_like (own, minusInfinity, scores.dtype)
@@ -90,7 +90,7 @@ module InfoNce =
         let positive = (scores.gather(1L, own).logsumexp(1L) - log (float ownCount) - peak).exp()
         let sum = (logSum - peak).exp()
         let debiased = (sum - positive * (h.ClassPrior * negativeCount)) / (1.0 - h.ClassPrior)
-        let floor = Option.defaultValue (-1.0 / temperature) h.Floor
+        let floor = Option.defaultValue (-1.0 / contrast.Similarity.Temperature) h.Floor
         let least = (floor - peak).exp() * negativeCount
         peak + (positive + debiased.maximum least).log()
 
@@ -102,7 +102,7 @@ module InfoNce =
         | AllLessConstant -> (scores.logsumexp(1L).exp() - float (float32 (exp (1.0 / temperature)))).log()
         | Hard h ->
             match pairs.Own with
-            | Some own -> hard temperature h own scores
+            | Some own -> hard contrast h own scores
             | None -> invalidArg (nameof pairs) "hard negatives need to know every anchor's own image."
 
     let private check contrast (pairs: Pairs) (anchors: Tensor) (candidates: Tensor) =

@@ -10,7 +10,7 @@ type Pairs = {
     Anchors: Tensor
     /// Row of the candidate that it is drawn to, int64 [p].
     Positives: Tensor
-    /// float32 [p].
+    /// float64 [p]; losses take them in their own precision.
     Weights: Tensor
     /// The candidates of the anchor's own image, in no pair negatives: int64 [n; q]; None where images differ
     /// in how many they have.
@@ -29,7 +29,7 @@ module Pairs =
         {
             Anchors = index device rows
             Positives = index device (rows |> Array.map ((+) first))
-            Weights = torch.ones (rows.LongLength, torch.float32, device)
+            Weights = torch.ones (rows.LongLength, torch.float64, device)
             Own = None
         }
 
@@ -44,7 +44,7 @@ module Pairs =
             Positives = into |> List.map rows |> Array.concat |> index device
             Weights =
                 weights
-                |> List.map (fun weight -> Array.create (int images) (float32 weight))
+                |> List.map (Array.create (int images))
                 |> Array.concat
                 |> fun values -> torch.tensor(values).``to`` device
             Own =
@@ -76,7 +76,7 @@ module Pairs =
             |> Array.collect (fun (_, same) -> [|
                 for i, _ in same do
                     for j, _ in same do
-                        if i <> j then int64 i, int64 j, 1.0f / float32 (same.Length - 1)
+                        if i <> j then int64 i, int64 j, 1.0 / float (same.Length - 1)
             |])
 
         let from, into, weights = Array.unzip3 pairs

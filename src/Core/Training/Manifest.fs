@@ -121,16 +121,37 @@ module Manifest =
         return! Configuration.ofJson path inner
     }
 
-    /// The configuration of the run in a folder: that of its newest good checkpoint, else of its manifest.
+    // Whether a manifest says that the run's own training has not begun, so that no checkpoint is missed.
+    let private isAhead (text: string) =
+        try
+            use json = JsonDocument.Parse text
+
+            match json.RootElement.TryGetProperty "step" with
+            | true, step -> step.ValueKind = JsonValueKind.Number && step.GetDouble() = 0.0
+            | false, _ -> false
+        with
+        | :? JsonException
+        | :? InvalidOperationException -> false
+
+    let private ofCheckpoint folder = result {
+        let! checkpoint, _ = Checkpoint.load folder
+        State.dispose checkpoint.State
+        return checkpoint.Configuration
+    }
+
+    /// The configuration of the run in a folder: that of its newest good checkpoint or, where the run is still
+    /// at the stages before its own training, of its manifest.
     let ofRun (folder: string) = result {
         let manifest = Path.Combine(folder, name)
 
         if Checkpoint.existsIn folder || not (File.Exists manifest) then
-            let! checkpoint, _ = Checkpoint.load folder
-            State.dispose checkpoint.State
-            return checkpoint.Configuration
+            return! ofCheckpoint folder
         else
             let! text = read manifest
-            let! inner, _ = inner manifest text
-            return! Configuration.ofJson manifest inner
+
+            if isAhead text then
+                let! inner, _ = inner manifest text
+                return! Configuration.ofJson manifest inner
+            else
+                return! ofCheckpoint folder
     }

@@ -222,13 +222,21 @@ module Stages =
         let mutable made = Map.empty
 
         try
-            result {
-                do! announce plan
-
-                for stage in plan.Method.Before do
+            let bringAll (stages: Stage list) : Result<unit, Error> = result {
+                for stage in stages do
                     let! name, artifact = bring plan made stage
                     made <- Map.add name artifact made
+            }
 
+            // Runs that the user named are looked at before anything is written.
+            let named, others =
+                plan.Method.Before |> List.partition (Stage.name >> namedRun plan >> Option.isSome)
+
+            result {
+                do! bringAll named
+                do! plan.Journal.Folder |> Option.traverseResult Checkpoint.prepare |> Result.map ignore
+                do! announce plan
+                do! bringAll others
                 return! fit plan plan.Journal plan.Configuration plan.Method made
             }
         finally
