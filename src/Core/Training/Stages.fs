@@ -249,9 +249,6 @@ module Stages =
         let! method, precision, device = Configuration.validate configuration method
         let! dataset = Configuration.dataset configuration |> Result.mapError List.singleton
         use dataset = dataset
-        // Nothing is written before all that can be refused has been.
-        let prepare folder = Checkpoint.prepare folder |> Result.mapError List.singleton
-        do! journal.Folder |> Option.traverseResult prepare |> Result.map ignore
         configuration.Threads |> Option.iter torch.set_num_threads
 
         return!
