@@ -87,7 +87,7 @@ type EvaluateArguments =
             | Attack _ ->
                 "fgsm, pgd-20 (steps of 1/4 radius) or pgd-20:0.125; may be repeated (default: fgsm and pgd-20)."
             | Threat _ ->
-                "what the attacks may do, as linf:8/255 or l2:0.5 (default: the run's, else linf:8/255)."
+                "what the attacks may do, as linf:8/255 or l2:0.5; may be repeated (default: the run's, else linf:8/255)."
             | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
             | Seed _ -> "seed of every draw (default: 1)."
             | Threads _ -> "threads of libtorch (default: its own choice)."

@@ -30,8 +30,8 @@ public sealed record EvaluateOptions
     /// </summary>
     public IReadOnlyList<string> Attacks { get; init; } = ["fgsm", "pgd-20"];
 
-    /// <summary>What the attacks may do; null: the run's, else Linf 8/255.</summary>
-    public Threat? Threat { get; init; }
+    /// <summary>What the attacks may do, each in turn; empty: the run's, else Linf 8/255.</summary>
+    public IReadOnlyList<Threat> Threats { get; init; } = [];
 
     /// <summary>How the linear layer is fitted.</summary>
     public Probe Probe { get; init; } = Probe.Quick;

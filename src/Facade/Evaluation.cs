@@ -20,8 +20,7 @@ internal static class Evaluation
         var found = Core.Workbench.evaluate(report, cancellation, encoder, ToCore(options))
             .OrThrow(cancellation);
         return new EvaluationResult(
-            [.. found.Accuracies.Select(a => new Accuracy(a.Name, a.Correct, a.Total, a.Flags.ToHashSet()))],
-            found.Dataset, Threat.Of(found.Threat), clock.Elapsed);
+            [.. found.Accuracies.Select(Accuracy.Of)], found.Dataset, clock.Elapsed);
     }
 
     private static Core.Evaluation ToCore(EvaluateOptions options) => new(
@@ -29,7 +28,7 @@ internal static class Evaluation
         data: OptionModule.OfObj(options.Data),
         images: OptionModule.OfNullable(options.Images),
         attacks: ListModule.OfSeq(options.Attacks),
-        threat: OptionModule.OfObj(options.Threat?.ToString()),
+        threats: ListModule.OfSeq(options.Threats.Select(threat => threat.ToString())),
         probe: options.Probe == Probe.Published ? "published" : "quick",
         seed: options.Seed,
         threads: OptionModule.OfNullable(options.Threads));

@@ -11,27 +11,38 @@ public sealed record EvaluationProgress(string Stage, double Share);
 
 /// <summary>How often a classifier is right, untouched or under an attack.</summary>
 /// <param name="Name"><c>"clean"</c>, or the attack's name.</param>
+/// <param name="Threat">What the attack was allowed; null for clean images.</param>
 /// <param name="Correct">Images that are classified rightly, under attack those that withstand it.</param>
 /// <param name="Total">Images in all.</param>
+/// <param name="Interval">Where the share over all such images lies with 95 % confidence (Wilson).</param>
+/// <param name="Parts">Of attacks in turn, how many images were right after each.</param>
 /// <param name="Flags">What a reader must know of the attack: <c>"zero gradient"</c>.</param>
-public sealed record Accuracy(string Name, int Correct, int Total, IReadOnlySet<string> Flags)
+public sealed record Accuracy(
+    string Name, Threat? Threat, int Correct, int Total, (double Low, double High) Interval,
+    IReadOnlyList<(string Name, int Correct)> Parts, IReadOnlySet<string> Flags)
 {
     /// <summary>The share that is right, 0 to 1.</summary>
     public double Fraction => (double)Correct / Total;
+
+    internal static Accuracy Of(Core.Accuracy a) => new(
+        a.Name, a.Threat.OrNull() is { } threat ? AdvContrast.Threat.Of(threat) : null, a.Correct, a.Total,
+        (a.Interval.Item1, a.Interval.Item2), [.. a.Parts.Select(part => (part.Item1, part.Item2))],
+        a.Flags.ToHashSet());
 }
 
 /// <summary>What an evaluation found.</summary>
-/// <param name="Accuracies">Clean accuracy, then accuracy under each attack in the order given.</param>
+/// <param name="Accuracies">Clean accuracy, then for each threat accuracy under each attack, in the order
+/// given.</param>
 /// <param name="Dataset">The data set whose test images were used.</param>
-/// <param name="Threat">What the attacks were allowed.</param>
 /// <param name="Elapsed">How long it took from the call.</param>
 public sealed record EvaluationResult(
-    IReadOnlyList<Accuracy> Accuracies, string Dataset, Threat Threat, TimeSpan Elapsed)
+    IReadOnlyList<Accuracy> Accuracies, string Dataset, TimeSpan Elapsed)
 {
     /// <summary>The accuracy on untouched images.</summary>
     public Accuracy Clean => Accuracies[0];
 
-    /// <summary>The accuracy of that name: <c>"clean"</c>, or an attack's as it was given.</summary>
+    /// <summary>The accuracy of that name: <c>"clean"</c>, or an attack's as it was given, under the first
+    /// threat.</summary>
     /// <exception cref="InvalidOperationException">No such accuracy was measured.</exception>
-    public Accuracy this[string name] => Accuracies.Single(accuracy => accuracy.Name == name);
+    public Accuracy this[string name] => Accuracies.First(accuracy => accuracy.Name == name);
 }

@@ -51,21 +51,12 @@ let private evaluates () =
     Expect.equal folder.Entries (before.Add "figures.json") "what is in the folder"
 
     let figures = json folder "figures.json"
-    let expected = [
-        "accuracies"
-        "dataset"
-        "images"
-        "method"
-        "probe"
-        "run"
-        "seconds"
-        "seed"
-        "threat"
-    ]
+    let expected = [ "accuracies"; "dataset"; "images"; "method"; "probe"; "run"; "seconds"; "seed" ]
     Expect.containsAll (names figures) expected "the figures' names"
-    let accuracy = figures.GetProperty("accuracies")[0]
-    Expect.containsAll (names accuracy) [ "accuracy"; "correct"; "flags"; "name" ] "an accuracy's names"
-    Expect.equal (figures.GetProperty("threat").GetString()) "l2:0.5" "the threat"
+    let accuracy = figures.GetProperty("accuracies")[1]
+    let fields = [ "accuracy"; "after"; "correct"; "flags"; "high"; "low"; "name"; "threat" ]
+    Expect.containsAll (names accuracy) fields "an accuracy's names"
+    Expect.equal (accuracy.GetProperty("threat").GetString()) "l2:0.5" "the threat"
     Expect.equal (figures.GetProperty("images").GetInt32()) 100 "images"
 
     let shares' = shares folder "figures.json"

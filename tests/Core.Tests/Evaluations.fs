@@ -17,7 +17,7 @@ let private evaluation: Evaluation = {
     Evaluation.defaults with
         Attacks = [ "fgsm"; "pgd-2:0.5" ]
         Images = Some 40
-        Threat = Some "linf:0.05"
+        Threats = [ "linf:0.05" ]
 }
 
 // The same on the few images in a folder.
@@ -43,7 +43,10 @@ let tests =
                 (measured.Dataset, measured.Images, measured.Probe, measured.Seed)
                 ("sample", 40, "quick", 1UL)
                 "what was measured"
-            Expect.equal measured.Threat (Threat.create Linf 0.05) "threat"
+            Expect.equal
+                (measured.Accuracies |> List.map _.Threat)
+                (None :: List.replicate 2 (Some(Threat.create Linf 0.05)))
+                "threats"
             Expect.equal (measured.Accuracies |> List.map _.Name) [ "clean"; "fgsm"; "pgd-2:0.5" ] "names"
             Expect.all measured.Accuracies (fun a -> a.Total = 40) "images"
             let clean = measured.Accuracies.Head
@@ -63,7 +66,7 @@ let tests =
             let bad = {
                 evaluation with
                     Attacks = [ "fgms"; "pgd-0" ]
-                    Threat = Some "l7:1"
+                    Threats = [ "l7:1" ]
                     Probe = "quik"
                     Images = Some 0
                     Threads = Some 0
@@ -128,10 +131,39 @@ let tests =
                         encoder with
                             Configuration = { encoder.Configuration with Threat = trained }
                     }
-                    let quick = { onFew folder with Threat = None; Attacks = []; Images = Some 2 }
+                    let quick = { onFew folder with Threats = []; Attacks = [ "fgsm" ]; Images = Some 2 }
                     let measured = Evaluation.run (fun _ _ -> ()) CancellationToken.None encoder quick
-                    (Expect.wantOk measured "measured").Threat
+                    (Expect.wantOk measured "measured").Accuracies |> List.choose _.Threat
 
-                Expect.equal (threatOf (Some "l2:0.5")) (Threat.create L2 0.5) "of the training"
-                Expect.equal (threatOf None) (Threat.create Linf (8.0 / 255.0)) "usual"))
+                Expect.equal (threatOf (Some "l2:0.5")) [ Threat.create L2 0.5 ] "of the training"
+                Expect.equal (threatOf None) [ Threat.create Linf (8.0 / 255.0) ] "usual"))
+
+        test "several threats give a curve: the wider the ball the fewer stand" (fun () ->
+            inFolder (fun folder ->
+                writeFashion folder 60
+                use encoder = pixels 784
+                let radii = [ "linf:0"; "linf:0.02"; "linf:0.1" ]
+                let curve = { onFew folder with Threats = radii; Attacks = [ "pgd-5" ]; Images = Some 60 }
+                let measured = Evaluation.run (fun _ _ -> ()) CancellationToken.None encoder curve
+                let accuracies = (Expect.wantOk measured "measured").Accuracies
+                let correct = accuracies |> List.map _.Correct
+                Expect.equal (List.length correct) 4 "clean, and one for each"
+                Expect.equal correct[1] correct[0] "a ball of radius 0 is the image"
+                Expect.equal correct (List.sortDescending correct) "never more under a wider one"
+                Expect.isLessThan correct[3] correct[1] "and fewer in the end"))
+
+        test "an interval is Wilson's" (fun () ->
+            let interval correct total =
+                { Name = ""; Threat = None; Correct = correct; Total = total; Parts = []; Flags = Set.empty }
+                    .Interval
+            // Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+            for correct, total, low, high in
+                [
+                    81, 263, 0.2553, 0.3662
+                    15, 148, 0.0624, 0.1605
+                    0, 20, 0.0, 0.1611
+                    1, 29, 0.0061, 0.1718
+                ] do
+                let found = interval correct total
+                close 5e-5 [| fst found; snd found |] [| low; high |] (sprintf "%d of %d" correct total))
     ]

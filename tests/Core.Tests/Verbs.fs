@@ -101,7 +101,7 @@ let tests =
                         Evaluation.defaults with
                             Images = Some 40
                             Attacks = [ "fgsm" ]
-                            Threat = Some "linf:0.1"
+                            Threats = [ "linf:0.1" ]
                     }
                     let measured =
                         Expect.wantOk (Workbench.evaluate (fun _ _ -> ()) forever encoder quick) "measured"

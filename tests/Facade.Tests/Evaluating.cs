@@ -39,14 +39,14 @@ public static class Evaluating
         Expect.isGreaterThan(result.Clean.Fraction, 0.2, "above chance");
         Expect.equal(result["fgsm"], result.Accuracies[1], "by name");
         Expect.equal(result.Dataset, "sample", "the run's data set");
-        Expect.equal(result.Threat, Threat.Linf(8.0 / 255), "the usual threat");
+        Expect.equal(result["fgsm"].Threat, Threat.Linf(8.0 / 255), "the usual threat");
         Expect.equal(heard[0].Stage, "linear layer", "the first stage");
         Expect.equal(heard[^1], new EvaluationProgress("pgd-3", 1), "the last stage's end");
 
         var again = Tiny.Wait(Workbench.EvaluateAsync(encoder, few));
         Expect.sequenceEqual(Correct(again), Correct(result), "the same figures again");
 
-        var harmless = Tiny.Wait(Workbench.EvaluateAsync(encoder, few with { Threat = Threat.L2(0) }));
+        var harmless = Tiny.Wait(Workbench.EvaluateAsync(encoder, few with { Threats = [Threat.L2(0)] }));
         Expect.equal(harmless["pgd-3"].Correct, harmless.Clean.Correct, "a radius of nothing harms nothing");
     }
 

@@ -25,23 +25,28 @@ module Evaluate =
                 match arguments.GetResults EvaluateArguments.Attack with
                 | [] -> usual.Attacks
                 | named -> named
-            Threat = arguments.TryGetResult EvaluateArguments.Threat
+            Threats = arguments.GetResults EvaluateArguments.Threat
             Probe = arguments.GetResult(EvaluateArguments.Probe, usual.Probe)
             Seed = arguments.GetResult(EvaluateArguments.Seed, usual.Seed)
             Threads = arguments.TryGetResult EvaluateArguments.Threads
         }
 
-    let private show title (measured: Measured) =
-        let heading = sprintf "accuracy, %d images of %s" measured.Images measured.Dataset
+    let private title (a: Accuracy) =
+        match a.Threat with
+        | Some threat -> sprintf "%s, %s" a.Name (Threat.label threat)
+        | None -> a.Name
 
-        Terminal.table [ title; heading; "notes" ] [
+    let private show heading (measured: Measured) =
+        let column = sprintf "accuracy, %d images of %s" measured.Images measured.Dataset
+
+        Terminal.table [ heading; column; "95 % interval"; "notes" ] [
             for a in measured.Accuracies do
-                let name =
-                    if a.Name = "clean" then
-                        a.Name
-                    else
-                        sprintf "%s, %s" a.Name (Threat.label measured.Threat)
-                [ name; Terminal.percent a.Fraction; String.concat ", " a.Flags ]
+                let low, high = a.Interval
+                let interval = sprintf "%.1f to %.1f" (100.0 * low) (100.0 * high)
+                [ title a; Terminal.percent a.Fraction; interval; String.concat ", " a.Flags ]
+
+                for name, correct in a.Parts do
+                    [ sprintf "  after %s" name; Terminal.percent (float correct / float a.Total); ""; "" ]
         ]
 
     let run (arguments: ParseResults<EvaluateArguments>) : Result<unit, Error list> = result {
@@ -63,11 +68,19 @@ module Evaluate =
                 dataset = measured.Dataset
                 images = measured.Images
                 probe = measured.Probe
-                threat = Threat.text measured.Threat
                 seed = measured.Seed
                 accuracies = [
                     for a in measured.Accuracies ->
-                        {| name = a.Name; accuracy = a.Fraction; correct = a.Correct; flags = a.Flags |}
+                        {|
+                            name = a.Name
+                            threat = a.Threat |> Option.map Threat.text
+                            accuracy = a.Fraction
+                            correct = a.Correct
+                            low = fst a.Interval
+                            high = snd a.Interval
+                            after = [ for name, correct in a.Parts -> {| name = name; correct = correct |} ]
+                            flags = a.Flags
+                        |}
                 ]
                 seconds = seconds ()
             |}

@@ -15,8 +15,8 @@ type Evaluation = {
     Images: int option
     /// Attacks by the names that <c>Robustness.attack</c> reads.
     Attacks: string list
-    /// What the attacks may do; None: what the encoder was trained against, else linf:8/255.
-    Threat: string option
+    /// What the attacks may do, each in turn; empty: what the encoder was trained against, else linf:8/255.
+    Threats: string list
     /// How the linear layer is fitted: <c>"quick"</c> or <c>"published"</c>.
     Probe: string
     Seed: uint64
@@ -30,9 +30,8 @@ type Measured = {
     Dataset: string
     Images: int
     Probe: string
-    Threat: Threat
     Seed: uint64
-    /// Clean accuracy, then accuracy under each attack in the order given.
+    /// Clean accuracy, then for each threat accuracy under each attack, in the order given.
     Accuracies: Accuracy list
 }
 
@@ -45,7 +44,7 @@ module Evaluation =
         Data = None
         Images = None
         Attacks = [ "fgsm"; "pgd-20" ]
-        Threat = None
+        Threats = []
         Probe = "quick"
         Seed = 1UL
         Threads = None
@@ -54,14 +53,15 @@ module Evaluation =
     // What can be checked before the data is there; all faults at once.
     let private validate (run: Configuration) (e: Evaluation) = validation {
         let named name = Robustness.attack name |> Result.map (fun attack -> name, attack)
-        let threat = e.Threat |> Option.orElse run.Threat |> Option.defaultValue "linf:8/255"
+        let usual = run.Threat |> Option.defaultValue "linf:8/255"
+        let threats = if e.Threats.IsEmpty then [ usual ] else e.Threats
 
         let! attacks = e.Attacks |> List.traverseResultA named
-        and! threat = Threat.parse threat
+        and! threats = threats |> List.traverseResultA Threat.parse
         and! probe = LinearProbe.find e.Probe
         and! _ = Configuration.atLeast 1 "--images" e.Images
         and! _ = Configuration.atLeast 1 "--threads" e.Threads
-        return attacks, threat, { probe with Seed = e.Seed }
+        return attacks, threats, { probe with Seed = e.Seed }
     }
 
     // One part of the data, refused where the encoder cannot see it.
@@ -93,7 +93,7 @@ module Evaluation =
     let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
         try
             result {
-                let! attacks, threat, probe = validate encoder.Configuration e
+                let! attacks, threats, probe = validate encoder.Configuration e
                 let name = Option.defaultValue encoder.Configuration.Dataset e.Dataset
                 let folder = e.Data |> Option.orElse encoder.Configuration.Data
                 let part train = load encoder name folder train |> Result.mapError List.singleton
@@ -117,16 +117,28 @@ module Evaluation =
                 let accuracies = [
                     Robustness.clean encoder.Device classifier test
 
-                    for name, attack in attacks do
-                        let report finished = share name (int64 finished) test.Count
-                        Robustness.under (name, attack) e.Seed threat report encoder.Device classifier test
+                    for threat in threats do
+                        for name, attack in attacks do
+                            let title =
+                                if threats.Length = 1 then
+                                    name
+                                else
+                                    sprintf "%s, %s" name (Threat.label threat)
+                            let report finished = share title (int64 finished) test.Count
+                            Robustness.under
+                                (name, attack)
+                                e.Seed
+                                threat
+                                report
+                                encoder.Device
+                                classifier
+                                test
                 ]
 
                 return {
                     Dataset = test.Name
                     Images = int test.Count
                     Probe = e.Probe
-                    Threat = threat
                     Seed = e.Seed
                     Accuracies = accuracies
                 }

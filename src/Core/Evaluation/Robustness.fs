@@ -7,14 +7,26 @@ open TorchSharp
 type Accuracy = {
     /// <c>"clean"</c>, or the attack's name.
     Name: string
+    /// What the attack was allowed; None for clean images.
+    Threat: Threat option
     Correct: int
     Total: int
+    /// Of attacks in turn, how many images were right after each, by its name; else empty.
+    Parts: (string * int) list
     /// What a reader must know of the attack: <c>"zero gradient"</c>.
     Flags: Set<string>
 } with
 
     /// The share that is right, 0 to 1.
     member a.Fraction = float a.Correct / float a.Total
+
+    /// Where the share over all such images lies with 95 % confidence (Wilson 1927).
+    member a.Interval =
+        let n, p, z = float a.Total, a.Fraction, 1.959964
+        let centre = p + z * z / (2.0 * n)
+        let half = z * sqrt (p * (1.0 - p) / n + z * z / (4.0 * n * n))
+        let whole = 1.0 + z * z / n
+        max 0.0 ((centre - half) / whole), min 1.0 ((centre + half) / whole)
 
 [<RequireQualifiedAccess>]
 module Robustness =
@@ -52,11 +64,13 @@ module Robustness =
 
     let private count (mask: Tensor) = int (mask.sum(System.Nullable torch.int64).item<int64>())
 
-    let private total (dataset: Dataset) name perBatch batch =
+    let private total (dataset: Dataset) name threat perBatch batch =
         let counts = ids dataset batch |> Seq.map perBatch |> List.ofSeq
 
         {
             Name = name
+            Threat = threat
+            Parts = []
             Correct = counts |> List.sumBy fst
             Total = int dataset.Count
             Flags = counts |> List.map snd |> Set.unionMany
@@ -70,7 +84,7 @@ module Robustness =
                 let guess = (classifier (dataset.Batch device ids)).argmax 1L
                 count (guess.eq (dataset.LabelsOf device ids)), Set.empty)
 
-        total dataset "clean" perBatch 500
+        total dataset "clean" None perBatch 500
 
     /// Accuracy under an attack, in float32: an image counts as right where the attack found nothing. Every
     /// batch calls `report` with the number of images done. What is drawn depends on seed and image alone.
@@ -103,4 +117,4 @@ module Robustness =
             report finished
             outcome
 
-        total dataset name perBatch 250
+        total dataset name (Some threat) perBatch 250
