@@ -74,14 +74,18 @@ module InfoNce =
 
         // At beta = 0 the weight is 1 for every column, negative or not.
         let logMean =
-            if beta = 0.0 then torch.zeros_like peak
-            else (negatives * beta).logsumexp(1L) - log (float columns)
+            if beta = 0.0 then
+                torch.zeros_like peak
+            else
+                (negatives * beta).logsumexp(1L) - log (float columns)
 
         let weighted = negatives * (1.0 + beta)
 
         let logSum =
-            if h.MeansByColumn then (weighted - logMean.unsqueeze 0L).logsumexp (1L)
-            else weighted.logsumexp(1L) - logMean
+            if h.MeansByColumn then
+                (weighted - logMean.unsqueeze 0L).logsumexp(1L)
+            else
+                weighted.logsumexp (1L) - logMean
 
         let positive = (scores.gather(1L, own).logsumexp(1L) - log (float ownCount) - peak).exp()
         let sum = (logSum - peak).exp()
@@ -123,6 +127,11 @@ module InfoNce =
                     (Shape.text candidates)
                     (Shape.text anchors))
 
+    // -log( exp s / (sum + guard) + guard ), without the exponentials, which overflow.
+    let private guarded (guard: float) (positives: Tensor) (denominators: Tensor) =
+        let guard = torch.full_like (denominators, (log guard).ToScalar())
+        (positives - denominators.logaddexp guard).logaddexp(guard).neg()
+
     let private pairTerms contrast (pairs: Pairs) (anchors: Tensor) (candidates: Tensor) =
         let a, c = Similarity.sides contrast.Similarity anchors candidates
         let a = a / contrast.Similarity.Temperature
@@ -147,12 +156,11 @@ module InfoNce =
             | _ -> pairs.Anchors
 
         let denominators = denominators.index_select (0L, rows)
-        let guard = contrast.Similarity.Guard
 
-        if guard = 0.0 then
-            denominators - positives
-        else
-            ((positives.exp () / (denominators.exp () + guard)) + guard).log().neg()
+        match contrast.Denominator with
+        | AllOthers when contrast.Similarity.Guard > 0.0 ->
+            guarded contrast.Similarity.Guard positives denominators
+        | _ -> denominators - positives
 
     let private weighted contrast (pairs: Pairs) (anchors: Tensor) candidates =
         let terms = pairTerms contrast pairs anchors candidates

@@ -10,7 +10,8 @@ type Similarity = {
     AnchorShare: float
     /// Share of the gradient that reaches the candidates.
     CandidateShare: float
-    /// Added to every length that is divided by: 0, or 1e-8 as RoCL's code has it.
+    /// Added to every length that is divided by and, but under hard negatives, to the sum under the fraction line
+    /// and to the ratio under the logarithm: 0, or 1e-8 as RoCL's code has it.
     Guard: float
 }
 
@@ -35,8 +36,7 @@ module Similarity =
     /// Rows scaled to unit length, in float32 at least: [n; d] -> [n; d]. A product of norms below 1e-8 would
     /// blow rounding up into a direction, so lengths are taken as at least 1e-8.
     let normalise (embeddings: Tensor) =
-        Scope.tensor (fun () ->
-            torch.nn.functional.normalize (atLeastSingle embeddings, 2.0, 1L, 1e-8))
+        Scope.tensor (fun () -> torch.nn.functional.normalize (atLeastSingle embeddings, 2.0, 1L, 1e-8))
 
     /// The same values with a share of the gradient: s*x + (1-s)*stop(x).
     let share amount (x: Tensor) =
