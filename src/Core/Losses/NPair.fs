@@ -12,7 +12,9 @@ module NPair =
     /// temperature above 0; anchors and positives: [b; d], row m of one the partner of row m of the other,
     /// raw embeddings, b at least 2. Result 0-dim.
     let loss temperature (anchors: Tensor) (positives: Tensor) =
+        Embeddings.check (nameof anchors) 2L anchors
         Shape.same (nameof positives) positives (nameof anchors) anchors
+        Embeddings.check (nameof positives) 2L positives
         let similarity = Similarity.cosine temperature
 
         Scope.tensor (fun () ->
