@@ -23,7 +23,8 @@ type HardNegatives = {
 type Denominator =
     /// exp s summed over every candidate but the anchor itself.
     | AllOthers
-    /// The same as the sum over all candidates less exp(1/T) in single precision, as ACL's code computes it.
+    /// The same as the sum over all candidates less exp(1/T) in single precision, as ACL's code computes it; it
+    /// overflows in single precision at temperatures below 0.012.
     | AllLessConstant
     /// The mean exp s over the anchor's own image, and what hard negatives amount to.
     | Hard of HardNegatives
@@ -110,6 +111,7 @@ module InfoNce =
         Embeddings.check (nameof candidates) 2L candidates
         Shape.rank "p" (nameof pairs) pairs.Anchors
         Shape.same (nameof pairs) pairs.Positives "their anchors" pairs.Anchors
+        Shape.same (nameof pairs) pairs.Weights "their anchors" pairs.Anchors
 
         if candidates.shape[1] <> anchors.shape[1] then
             invalidArg
@@ -118,6 +120,11 @@ module InfoNce =
                     "candidates are as wide as anchors, got %s and %s."
                     (Shape.text candidates)
                     (Shape.text anchors))
+
+        if contrast.Denominator = AllLessConstant && not contrast.SelfIncluded then
+            invalidArg
+                (nameof contrast)
+                "a sum less the self term was expected to have one: the anchors are among the candidates."
 
         if contrast.SelfIncluded && candidates.shape[0] < anchors.shape[0] then
             invalidArg
