@@ -10,6 +10,7 @@ let main args =
         "Laws"
         "Reference"
         "Oracles"
+        "Contrasting"
         "Fixtures"
         "Making"
         "Pictures"
@@ -27,6 +28,13 @@ let main args =
         Threats.tests
         Balls.tests
         Contrasts.tests
+        Kernels.tests
+        Negatives.tests
+        MultiViews.tests
+        SupCons.tests
+        Published.tests
+        Extremes.tests
+        Refusals.tests
         Twins.tests
         Entropies.tests
         Layers.tests
