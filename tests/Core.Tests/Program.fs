@@ -10,6 +10,7 @@ let main args =
         "Laws"
         "Reference"
         "Oracles"
+        "Contrasting"
         "Fixtures"
         "Making"
         "Pictures"
@@ -29,6 +30,13 @@ let main args =
         Threats.tests
         Balls.tests
         Contrasts.tests
+        Kernels.tests
+        Negatives.tests
+        MultiViews.tests
+        SupCons.tests
+        Published.tests
+        Extremes.tests
+        Rejections.tests
         Twins.tests
         Invariances.tests
         Distillations.tests

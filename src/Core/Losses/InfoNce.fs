@@ -23,7 +23,8 @@ type HardNegatives = {
 type Denominator =
     /// exp s summed over every candidate but the anchor itself.
     | AllOthers
-    /// The same as the sum over all candidates less exp(1/T) in single precision, as ACL's code computes it.
+    /// The same as the sum over all candidates less exp(1/T) in single precision, as ACL's code computes it; it
+    /// overflows in single precision at temperatures below 0.012.
     | AllLessConstant
     /// The mean exp s over the anchor's own image, and what hard negatives amount to.
     | Hard of HardNegatives
@@ -110,6 +111,7 @@ module InfoNce =
         Embeddings.check (nameof candidates) 2L candidates
         Shape.rank "p" (nameof pairs) pairs.Anchors
         Shape.same (nameof pairs) pairs.Positives "their anchors" pairs.Anchors
+        Shape.same (nameof pairs) pairs.Weights "their anchors" pairs.Anchors
 
         if candidates.shape[1] <> anchors.shape[1] then
             invalidArg
@@ -119,6 +121,11 @@ module InfoNce =
                     (Shape.text candidates)
                     (Shape.text anchors))
 
+        if contrast.Denominator = AllLessConstant && not contrast.SelfIncluded then
+            invalidArg
+                (nameof contrast)
+                "a sum less the self term was expected to have one: the anchors are among the candidates."
+
         if contrast.SelfIncluded && candidates.shape[0] < anchors.shape[0] then
             invalidArg
                 (nameof candidates)
@@ -126,6 +133,11 @@ module InfoNce =
                     "the anchors are among the candidates, got %s and %s."
                     (Shape.text candidates)
                     (Shape.text anchors))
+
+    // -log( exp s / (sum + guard) + guard ), without the exponentials, which overflow.
+    let private guarded (guard: float) (positives: Tensor) (denominators: Tensor) =
+        let guard = torch.full_like (denominators, (log guard).ToScalar())
+        (positives - denominators.logaddexp guard).logaddexp(guard).neg()
 
     // Unit rows compared, over T, the anchors themselves left out.
     let private scores contrast (anchors: Tensor) (candidates: Tensor) =
@@ -152,12 +164,10 @@ module InfoNce =
                 | _ -> pairs.Anchors
 
             let denominators = (logDenominator contrast pairs scores).index_select(0L, rows)
-            let guard = contrast.Similarity.Guard
 
-            if guard = 0.0 then
-                denominators - at scores
-            else
-                (((at scores).exp() / (denominators.exp () + guard)) + guard).log().neg()
+            match denominator with
+            | AllOthers -> guarded contrast.Similarity.Guard (at scores) denominators
+            | _ -> denominators - at scores
 
     let private weighted contrast (pairs: Pairs) (anchors: Tensor) candidates =
         let terms = pairTerms contrast pairs anchors candidates
