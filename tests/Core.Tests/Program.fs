@@ -46,6 +46,7 @@ let main args =
         Assaults.tests
         Survivors.tests
         CarliniWagners.tests
+        Squares.tests
         Views.tests
         Crops.tests
         Colours.tests
