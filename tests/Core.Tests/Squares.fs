@@ -584,14 +584,12 @@ let tests =
                 Expect.allEqual (wholes harm.FirstSuccess) 1L "first success"
                 Expect.allEqual (truths harm.Success) true "success")
 
-        test "where all are wrong already, or there are none, nothing is drawn" (fun () ->
+        test "where all are wrong already, nothing is proposed" (fun () ->
             let s = scene 8 5
             let wrong = guesses s.Classify s.Victims.Images |> Array.map (fun g -> (g + 1) % 4)
             let harm = run brief { s with Victims = victims s.Victims.Ids s.Victims.Images wrong }
             Expect.allEqual (wholes harm.Forwards) 1L "forwards"
-            Expect.equal (bits harm.Images) (bits s.Victims.Images) "images"
-            let none = run brief (pick [||] s)
-            Expect.equal none.Images.shape [| 0L; 1L; 2L; 3L |] "no images")
+            Expect.equal (bits harm.Images) (bits s.Victims.Images) "images")
 
         test "no gradient is asked for, and parameters' gradients stay as they were" (fun () ->
             let weight = (matrix ((Source 2).Rows(4, 6))).requires_grad_ true
@@ -626,8 +624,9 @@ let tests =
                         Classify = always
                         Victims = victims s.Victims.Ids s.Victims.Images (Array.create s.Y.Length 0)
                 }
-                run { Square.standard with Queries = 140 } s |> ignore
-                let early, late = highest.GetRange(2, 60), highest.GetRange(70, 70)
+                run { Square.standard with Queries = 260 } s |> ignore
+                // Both stretches draw ahead.
+                let early, late = highest.GetRange(60, 67), highest.GetRange(127, 130)
                 Expect.isLessThanOrEqual (Seq.max late) (Seq.max early) (sprintf "%A" norm))
 
         test "a classifier that is not finite is flagged, and the stored images stay finite" (fun () ->

@@ -106,7 +106,7 @@ module Square =
             Window = search.Window
         }
 
-    // How many proposals' numbers are drawn at once: a draw costs more than a small network's pass.
+    // For how many proposals numbers are drawn at once, which then reach the device in one transfer.
     let private ahead = 64
 
     let private sideAt how threat (images: Tensor) index =

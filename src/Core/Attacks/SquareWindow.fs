@@ -85,8 +85,8 @@ module SquareWindow =
             Ball.project threat origin (origin + moved)
         | L2
         | Linf ->
-            let lengths = Shape.perSample moved (Ball.length L2 moved)
-            origin + over lengths moved * threat.Radius |> boxed threat
+            let scale = threat.Radius / (Ball.length L2 moved + 1e-12)
+            origin + moved * Shape.perSample moved scale |> boxed threat
 
     // The first point. Linf: columns of one sign each. L2 and L1: tiles of bumps, five along the shorter
     // side. The published code takes the height for the shorter side, and fails below five pixels and where a
@@ -134,8 +134,8 @@ module SquareWindow =
             let origin = images.reshape ([| images.shape[0]; c; -1L |])
             held threat origin (torch.where (turns, turned, upright) * sign) |> _.reshape(images.shape)
 
-    // Windows of one side: where their pixels are from the window's corner, int64 [side^2], and the bump's two
-    // forms [2; side^2].
+    // Windows of one side: where their pixels are from the window's corner, int64 [side^2], and the bump's
+    // two forms [2; side^2].
     [<NoEquality; NoComparison>]
     type internal Window = { Side: int; Downs: Tensor; Acrosses: Tensor; Bumps: Tensor }
 
