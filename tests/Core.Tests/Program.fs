@@ -55,6 +55,7 @@ let main args =
         Survivors.tests
         CarliniWagners.tests
         Nearest.tests
+        Squares.tests
         Views.tests
         Crops.tests
         Colours.tests

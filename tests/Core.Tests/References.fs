@@ -41,6 +41,8 @@ let tests =
                 "optimiser lars.acl"
                 "optimiser lars.solo"
                 "pgd"
+                "square_bump"
+                "square_schedule"
                 "trades"
             ]
 
@@ -56,8 +58,6 @@ let tests =
                 "hyperplane_projection"
                 "loss dynacl"
                 "mi_fgsm"
-                "square_bump"
-                "square_schedule"
             ]
 
             Expect.equal

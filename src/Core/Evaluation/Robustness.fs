@@ -35,7 +35,9 @@ module Robustness =
     /// quarter radius (the field's 2/255 at 8/255), <c>"pgd-20:0.125"</c> with steps of so many radii;
     /// <c>"cw-pgd-20"</c> and <c>"cw-pgd-20:0.125"</c>, the same on the margin, which tables call CW;
     /// <c>"cw-l2"</c>, Carlini and Wagner's attack with c = 1, which looks for the nearest image in L2: an
-    /// image counts as broken where the one found is misclassified and lies within the threat's radius.
+    /// image counts as broken where the one found is misclassified and lies within the threat's radius;
+    /// <c>"square"</c>, the Square attack as AutoAttack runs it, and <c>"square-1000"</c>, its first 1000
+    /// proposals.
     let attack (name: string) : Result<Attack, Error> =
         let climb kind (attack: float -> int -> Attack) (steps: string) (step: string) =
             // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
@@ -56,8 +58,24 @@ module Robustness =
         | [| "cw"; "pgd"; steps |] -> climb "cw-pgd" Attack.cwPgd steps "0.25"
         | [| "cw"; "pgd"; steps; step |] -> climb "cw-pgd" Attack.cwPgd steps step
         | [| "cw"; "l2" |] -> Ok(Attack.within (CarliniWagner.attack CarliniWagner.defaults))
+        | [| "square" |] -> Ok(Square.attack Square.standard)
+        | [| "square"; queries |] ->
+            match System.Int32.TryParse queries with
+            | true, queries when queries >= 1 -> Ok(Square.attack { Square.standard with Queries = queries })
+            | _ ->
+                let advice = sprintf "'%s' is not Square; write square, or for instance square-1000." name
+                Error(Error.BadOption("--attack", advice))
         | _ ->
-            let known = [ "fgsm"; "pgd-20"; "pgd-20:0.125"; "cw-pgd-20"; "cw-pgd-20:0.125"; "cw-l2" ]
+            let known = [
+                "fgsm"
+                "pgd-20"
+                "pgd-20:0.125"
+                "cw-pgd-20"
+                "cw-pgd-20:0.125"
+                "cw-l2"
+                "square"
+                "square-1000"
+            ]
             Error(Error.UnknownName("attack", name, known))
 
     let private ids (dataset: Dataset) batch = Seq.chunkBySize batch (seq { 0L .. dataset.Count - 1L })
