@@ -9,9 +9,9 @@ open TorchSharp
 //   Geometry     norms, threats, and the balls that adversaries move in
 //   Losses       the contrastive kernel and its instances; cross-entropy
 //   Networks     networks as functions of their parameters: layers, backbones, heads, batch-norm branches
+//   Optim        schedules and update rules
 //   Attacks      the gradient-attack template, its instances, and attacks on classifiers
 //   Augment      random views
-//   Optim        schedules and update rules
 //   Methods      a training step as data, and one file a published method
 //   Data         data sets
 //   Training     the engine that runs a step, the run as a sequence of events, checkpoints and manifests,
