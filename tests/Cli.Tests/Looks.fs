@@ -24,6 +24,7 @@ let tests =
         looks "help for demo" "demo --help" [ "--json"; "--seed" ]
         looks "help for pretrain" "pretrain --help" [
             "--method"
+            "--given .*STAGE=RUN"
             "--resume <DIR>"
             "--config <FILE>"
             "--json"
