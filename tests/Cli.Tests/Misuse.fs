@@ -25,6 +25,9 @@ let private options = [
     "--dataset cifar10", 2, "--data"
     "--dataset cifar10 --data missing", 4, "--data"
     "--json missing/figures.json", 6, "missing/figures.json"
+    "--given teacher", 2, "STAGE=RUN"
+    "--given =runs/simclr", 2, "STAGE=RUN"
+    "--given teacher=runs/simclr", 2, "no stage"
     "--nonsense", 2, "pretrain --help"
     "--seed many", 2, "pretrain --help"
 ]

@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.IO;
 using System.Linq;
 using AdvContrast;
@@ -38,9 +39,12 @@ public static class BadInput
         ("width", Tiny.Options with { Width = 5000 }, ErrorCode.BadOption, "1 to 1024"),
         ("learning rate", Tiny.Options with { LearningRate = double.NaN }, ErrorCode.BadOption, "above 0"),
         ("rate alone", Tiny.Options with { Optimizer = null, LearningRate = 1 }, ErrorCode.BadOption, "adam"),
+        ("given", Tiny.Options with { Given = Given("teacher") }, ErrorCode.BadOption, "no stage"),
         ("no folder", Tiny.Options with { Dataset = "cifar10" }, ErrorCode.BadOption, "folder"),
         ("missing", Tiny.Options with { Dataset = "cifar10", Data = "missing" }, ErrorCode.Missing, "'missing'"),
     ];
+
+    private static Dictionary<string, string> Given(string stage) => new() { [stage] = "runs/none" };
 
     private static AdvContrastException Fault(Action action) =>
         Throws<AdvContrastException>(action, "a fault");

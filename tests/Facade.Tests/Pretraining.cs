@@ -18,6 +18,7 @@ public static class Pretraining
         TestCase("gives the same features for the same seed and others for another", SameSeed),
         TestCase("repeats a run from its run.json", Repeats),
         TestCase("trains what comes first, or takes a run in its place", Stages),
+        TestCase("reads the runs that stand for stages from a run.json", ReadsGiven),
         TestCase("stops at the step it is told to, with a checkpoint that goes on", StopsAndGoesOn),
         TestCase("does nothing under a token that is cancelled already", CancelledBefore),
         TestCase("ends with the exception of a listener that raises one", ListenerRaises),
@@ -34,6 +35,7 @@ public static class Pretraining
 
         Expect.sequenceEqual(heard.Select(p => p.Step), [1L, 2, 3, 4, 5, 6, 7, 8], "steps");
         Expect.sequenceEqual(heard.Select(p => p.Epoch), [1, 1, 1, 1, 2, 2, 2, 2], "epochs");
+        Expect.isTrue(heard.All(p => p.Stage == "simclr"), "the method alone, no stage before it");
         Expect.isTrue(heard.All(p => p.Steps == 8 && p.Epochs == 2 && double.IsFinite(p.Loss)), "the rest");
         Expect.equal(run.Last, heard[^1], "the last step");
         Expect.equal(run.Last.Fraction, 1.0, "all is done");
@@ -95,6 +97,19 @@ public static class Pretraining
         using var second = Tiny.Wait(Workbench.PretrainAsync(shorter, again));
         Expect.sequenceEqual(again.Select(p => p.Stage).Distinct(), ["deacl"], "the teacher is there already");
         Expect.sequenceEqual(Tiny.Features(second.Encoder), Tiny.Features(run.Encoder), "the features");
+    }
+
+    private static void ReadsGiven()
+    {
+        using var folder = new Folder();
+        var file = folder.At("run.json");
+        File.WriteAllText(file, """{"method": "simclr", "given": {"teacher": "runs/a", "other": "runs/b"}}""");
+        var given = PretrainOptions.FromRun(file).Given;
+        Expect.sequenceEqual(given.Keys.Order(), ["other", "teacher"], "stages");
+        Expect.equal(given["teacher"], "runs/a", "a run");
+
+        File.WriteAllText(file, """{"method": "simclr"}""");
+        Expect.isEmpty(PretrainOptions.FromRun(file).Given, "none are given");
     }
 
     private static void StopsAndGoesOn()
