@@ -146,7 +146,7 @@ public static class BadInput
         Refused(() => Attack(images, labels.to(torch.int32)));
         Refused(() => Attack(images, labels.reshape(2, 1)));
         var unknown = Fault(() =>
-            Workbench.Attack(encoder.Features, images, labels, Threat.Linf(0.1), "square").Dispose());
+            Workbench.Attack(encoder.Features, images, labels, Threat.Linf(0.1), "circle").Dispose());
         Expect.equal(unknown.Code, ErrorCode.UnknownName, "an attack that there is not");
     }
 
