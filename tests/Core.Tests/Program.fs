@@ -37,6 +37,7 @@ let main args =
         Refusals.tests
         Entropies.tests
         Margins.tests
+        Dlrs.tests
         Robust.tests
         Layers.tests
         Nets.tests
@@ -45,6 +46,8 @@ let main args =
         Iterates.tests
         Assaults.tests
         Survivors.tests
+        Momenta.tests
+        Apgds.tests
         CarliniWagners.tests
         Views.tests
         Crops.tests

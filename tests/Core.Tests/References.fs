@@ -8,6 +8,9 @@ let tests =
     testList "References" [
         test "every reference case is of something that is tested here, or waits for it" (fun () ->
             let tested = [
+                "apgd"
+                "apgd_l1"
+                "apgd_schedule"
                 "attack acl.pgd"
                 "attack mart.attack"
                 "attack trades.attack"
@@ -26,6 +29,7 @@ let tests =
                 "loss spread.uel"
                 "loss trades"
                 "mart"
+                "mi_fgsm"
                 "optimiser lars.acl"
                 "optimiser lars.solo"
                 "pgd"
@@ -33,9 +37,6 @@ let tests =
             ]
 
             let waiting = [
-                "apgd"
-                "apgd_l1"
-                "apgd_schedule"
                 "attack clae.fgsm.plain"
                 "attack clae.fgsm.simclr"
                 "attack clae.fgsm.uel"
@@ -55,7 +56,6 @@ let tests =
                 "loss dynacl"
                 "loss rocl.base"
                 "loss rocl.pair"
-                "mi_fgsm"
                 "square_bump"
                 "square_schedule"
             ]

@@ -35,7 +35,7 @@ module Apgd =
                 let next = max (part 6) (window - part 3)
                 Some((made, window), (made + next, next)))
 
-    /// The numbers of completed steps at which the step size is looked at (section 3.1, in whole steps).
+    /// The numbers of completed steps at which the step size is looked at (section 3, in whole steps).
     let checkpoints steps = windows steps |> List.map fst
 
     let private recall (memory: Tree) name otherwise =
@@ -97,7 +97,7 @@ module Apgd =
         let moved = (x - origin).abs().reshape([| x.shape[0]; -1L |]).gt(1e-9.ToScalar())
         moved.sum(1L).``to`` torch.float64
 
-    // The next point in L1: a step along the signs of a share of the coordinates, those of the steepest slope.
+    // The next point in L1: a step along the signs of a share of the coordinates, those of steepest slope.
     // Memory: step, its length; share, of coordinates; support, of the best point at the last look.
     let private sparse given steps =
         let window = max 1 (4 * steps / 100)
@@ -162,9 +162,9 @@ module Apgd =
     }
 
     /// The ascent for a norm. Linf and L2: from a point on the sphere, along signs or unit gradients, with
-    /// momentum; at each checkpoint a sample whose value rose in at most three quarters of the steps since the
-    /// last, or whose best has not moved since one that left its step alone, halves its step and goes on from
-    /// its best point. Every run takes all its steps: the last success is stored.
+    /// momentum; at each checkpoint a sample whose value rose in at most three quarters of the steps since
+    /// the last, or whose best has not moved since one that left its step alone, halves its step and goes on
+    /// from its best point. Every run takes all its steps: the last success is stored.
     /// L1: AutoAttack's three stages, in balls of 3, 2 and 1 radii, of three, three and four tenths of the
     /// steps, along sparse signs.
     let ascent how norm =
@@ -189,7 +189,7 @@ module Apgd =
             {
                 Ascent = ascent how threat.Norm
                 Objectives = objectives
-                Flags = if enough then Set.empty else Set [ "few classes" ]
+                Notes = if enough then Set.empty else Set [ "few classes" ]
             })
 
     /// APGD on a loss of logits [n; k] and labels [n], one value a sample.
@@ -216,7 +216,7 @@ module Apgd =
         attack "DLR" how (fun victims classes ->
             let least = if victims.Targets.IsSome then 4L else 3L
 
-            let objective logits aim =
+            let objective logits (aim: Aim) =
                 match aim.Targets with
                 | Some targets -> towards classes logits aim.Labels targets
                 | None when classes >= least -> Dlr.perSample logits aim.Labels
@@ -225,7 +225,7 @@ module Apgd =
             [ objective ], classes >= least)
 
     // The class that comes in some place behind the label, by the clean logits.
-    let private rival (place: int64) aim =
+    let private rival (place: int64) (aim: Aim) =
         let own = aim.Labels.unsqueeze 1L
         let nothing = System.Double.NegativeInfinity.ToScalar()
         let others = aim.Clean.scatter (1L, own, torch.full_like (own, nothing, aim.Clean.dtype))
@@ -234,9 +234,9 @@ module Apgd =
 
     /// APGD-T: run after run on the targeted difference of logits ratio, each with a random start of its own,
     /// towards the class that comes first, second, ... behind the label by the clean logits, targets of them
-    /// (9 in AutoAttack) or all others where there are fewer. Any other class than the label is a success, and
-    /// ends it for a sample. With 2 or 3 classes it raises the target's logit less the label's, and is flagged.
-    /// Where the victims have targets, those alone are run towards, and are a success.
+    /// (9 in AutoAttack) or all others where there are fewer. Any other class than the label is a success,
+    /// and ends it for a sample. With 2 or 3 classes it raises the target's logit less the label's, and is
+    /// flagged. Where the victims have targets, those alone are run towards, and are a success.
     let targeted targets how =
         if targets < 1 then
             invalidArg (nameof targets) (sprintf "1 target or more was expected, got %d." targets)
@@ -245,13 +245,13 @@ module Apgd =
             let objectives =
                 if victims.Targets.IsSome then
                     [
-                        fun logits aim ->
+                        fun logits (aim: Aim) ->
                             towards classes logits aim.Labels (Option.defaultValue aim.Labels aim.Targets)
                     ]
                 else
                     [
                         for place in 0L .. min (int64 targets) (classes - 1L) - 1L ->
-                            fun logits aim -> towards classes logits aim.Labels (rival place aim)
+                            fun logits (aim: Aim) -> towards classes logits aim.Labels (rival place aim)
                     ]
 
             objectives, classes >= 4L)

@@ -8,8 +8,8 @@ type Start =
     | AtInput
     /// Uniform in the ball; clipped says whether the first gradient is taken inside the pixel box.
     | Uniform of clipped: bool
-    /// On the sphere of the threat's radius, then clipped to the box: along a direction drawn uniformly in the
-    /// cube (Linf) or from a normal distribution (L2, L1).
+    /// On the sphere of the threat's radius, then clipped to the box: along a direction drawn uniformly in
+    /// the cube (Linf) or from a normal distribution (L2, L1).
     | Sphere
     /// The image plus normal noise of this standard deviation, in pixel units. The first gradient is taken
     /// there, in ball and box or not.
@@ -96,7 +96,7 @@ module Ascent =
             Start = Gaussian 0.001
     }
 
-    /// The fast gradient method with momentum (Dong et al. 2018, equations 6 and 7): steps along the sum of all
+    /// The fast gradient method with momentum (Dong et al. 2018, algorithm 1): steps along the sum of all
     /// gradients so far, each over its L1 length, older ones worth less by decay a step; from the image
     /// itself, last iterate. Published with decay 1, 10 steps and a step of one radius over their number.
     /// decay: 0 or more; step: in radii.

@@ -5,6 +5,28 @@ open TorchSharp
 /// Anything that maps images [n; c; h; w] in [0, 1] to logits [n; k].
 type Classifier = Tensor -> Tensor
 
+/// What a loss may look at besides the logits, one row a sample.
+[<NoEquality; NoComparison>]
+type Aim = {
+    /// int64 [n].
+    Labels: Tensor
+    /// Labels to reach, int64 [n]; None for an untargeted attack.
+    Targets: Tensor option
+    /// The logits of the untouched images, [n; k], without gradient.
+    Clean: Tensor
+}
+
+/// How a gradient attack goes about its victims.
+[<NoEquality; NoComparison>]
+type Plan = {
+    Ascent: Ascent
+    /// What is raised, one after another, each in as many runs as the ascent has restarts: of logits [n; k],
+    /// one value a sample. At least one.
+    Objectives: (Tensor -> Aim -> Tensor) list
+    /// What a reader must know of the plan: a harm's first flags.
+    Notes: Set<string>
+}
+
 /// The images under attack.
 [<NoEquality; NoComparison>]
 type Victims = {
@@ -42,28 +64,6 @@ type Harm = {
 
 /// An attack on a classifier.
 type Attack = Named<Draw -> Threat -> Classifier -> Victims -> Harm>
-
-/// What a loss may look at besides the logits, one row a sample.
-[<NoEquality; NoComparison>]
-type Aim = {
-    /// int64 [n].
-    Labels: Tensor
-    /// Labels to reach, int64 [n]; None for an untargeted attack.
-    Targets: Tensor option
-    /// The logits of the untouched images, [n; k], without gradient.
-    Clean: Tensor
-}
-
-/// How a gradient attack goes about its victims.
-[<NoEquality; NoComparison>]
-type Plan = {
-    Ascent: Ascent
-    /// What is raised, one after another, each in as many runs as the ascent has restarts: of logits [n; k], one
-    /// value a sample. At least one.
-    Objectives: (Tensor -> Aim -> Tensor) list
-    /// What a reader must know of the plan.
-    Flags: Set<string>
-}
 
 [<RequireQualifiedAccess>]
 module Attack =
@@ -129,7 +129,7 @@ module Attack =
                         classifier victims.Images)
 
                 let plan = plan threat victims clean.shape[1]
-                flags.UnionWith plan.Flags
+                flags.UnionWith plan.Notes
 
                 let store (rows: int64[]) (places: int64[]) (x: Tensor) =
                     if rows.Length > 0 then
@@ -280,7 +280,7 @@ module Attack =
 
     /// What raising a loss away from the labels is or, where there are targets, lowering it towards those.
     /// loss: of logits [n; k] and labels [n], one value a sample.
-    let against (loss: Tensor -> Tensor -> Tensor) (logits: Tensor) aim =
+    let against (loss: Tensor -> Tensor -> Tensor) (logits: Tensor) (aim: Aim) =
         match aim.Targets with
         | None -> loss logits aim.Labels
         | Some target -> (loss logits target).neg()
@@ -291,7 +291,7 @@ module Attack =
         planned ascent.Text (fun _ _ _ -> {
             Ascent = ascent
             Objectives = [ against loss ]
-            Flags = Set.empty
+            Notes = Set.empty
         })
 
     /// The same attack held to the threat: an image further from its original than the radius, in the
@@ -326,16 +326,18 @@ module Attack =
                 Text = sprintf "CW-PGD-%d, step %g radii" steps step
         }
 
-    /// PGD on how far the prediction is from the clean one (<c>Trades.divergence</c>), by TRADES' inner attack
-    /// (Zhang et al. 2019). It looks at no label but for the verdict, so targets do not steer it. step: in radii.
+    /// PGD on how far the prediction is from the clean one (<c>Trades.divergence</c>): TRADES' inner attack
+    /// (Zhang et al. 2019). It looks at no label but for the verdict, so targets do not steer it. step: in
+    /// radii.
     let trades step steps =
         let ascent = Ascent.trades step steps
 
         planned (ascent.Text + ", divergence") (fun _ _ _ -> {
             Ascent = ascent
-            Objectives = [ fun logits aim -> Trades.divergence aim.Clean logits ]
-            Flags = Set.empty
+            Objectives = [ fun logits (aim: Aim) -> Trades.divergence aim.Clean logits ]
+            Notes = Set.empty
         })
 
-    /// MI-FGSM (Dong et al. 2018) on cross-entropy, with decay 1. step: in radii; one over steps as published.
+    /// MI-FGSM (Dong et al. 2018) on cross-entropy, with decay 1. step: in radii; one over steps as
+    /// published.
     let miFgsm step steps = ofAscent CrossEntropy.perSample (Ascent.momentum 1.0 step steps)

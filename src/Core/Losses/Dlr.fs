@@ -2,7 +2,7 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// The difference of logits ratio (Croce and Hein 2020, equations 6 and 7): a margin over a spread of the same
+/// The difference of logits ratio (Croce and Hein 2020, section 4): a margin over a spread of the same
 /// logits, so that neither a constant added to them nor a factor above 0 changes it. One value a sample; the
 /// gradient goes through the spread too. Where the leading logits tie the spread goes to 0 and the value is
 /// as large as one likes.
