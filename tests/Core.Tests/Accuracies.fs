@@ -40,6 +40,11 @@ let tests =
                 "pgd-20:0.125", "PGD-20, step 0.125 radii"
                 "cw-pgd-20", "CW-PGD-20, step 0.25 radii"
                 "CW-PGD-7:0.5", "CW-PGD-7, step 0.5 radii"
+                "mi-fgsm-10", "MI-FGSM-10, decay 1, step 0.1 radii"
+                "MI-FGSM-5:0.25", "MI-FGSM-5, decay 1, step 0.25 radii"
+                "apgd-ce", "APGD-CE, 100 steps"
+                "apgd-dlr", "APGD-DLR, 100 steps"
+                "apgd-t", "APGD-T, 100 steps"
                 "cw-l2", "C&W L2, c 1, confidence 0, at most 50 steps of 0.01"
             ]
             (fun (name, text) -> Expect.equal (Expect.wantOk (Robustness.attack name) name).Text text name)
@@ -65,6 +70,8 @@ let tests =
                 "cw-pgd-0"
                 "cw-pgd-20:x"
                 "cw-l2-9"
+                "apgd"
+                "apgd-ce-0"
                 "cw-linf"
                 ""
             ]

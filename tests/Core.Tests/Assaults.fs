@@ -215,6 +215,19 @@ let tests =
             Expect.equal (torch.Tensor.TotalCount - before) 0L "nothing lives"
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")
 
+        law "on the divergence it raises that, and looks at labels for the verdict alone" (fun s ->
+            let clean = s.Classify s.Victims.Images
+            let divergence x = floats (Trades.divergence clean (s.Classify x))
+            let harm = runBy (Attack.trades 0.3 4) s
+            let draw = Draw.sub "restart 0" s.Draw
+            let start = GradientAttack.start s.Threat (Ascent.trades 0.3 4) draw s.Victims.Images
+            let began = divergence (Ball.project s.Threat s.Victims.Images start)
+
+            for ended, began, deed in Array.zip3 (divergence harm.Images) began (deeds harm) do
+                if not deed.Success then
+                    Expect.isGreaterThanOrEqual ended (began - 1e-12) "divergence"
+                    Expect.equal (deed.Forwards, deed.Gradients) (6L, 4L) "the image, the start, four steps")
+
         test "a start outside the box is brought into it: an evaluation never leaves the threat" (fun () ->
             for start in [ Uniform false; Gaussian 0.5 ] do
                 let s = scene 3 5

@@ -45,6 +45,7 @@ let main args =
         Refusals.tests
         Entropies.tests
         Margins.tests
+        Dlrs.tests
         Robust.tests
         Layers.tests
         Nets.tests
@@ -53,6 +54,8 @@ let main args =
         Iterates.tests
         Assaults.tests
         Survivors.tests
+        Momenta.tests
+        Apgds.tests
         CarliniWagners.tests
         Nearest.tests
         Squares.tests

@@ -8,11 +8,14 @@ type Start =
     | AtInput
     /// Uniform in the ball; clipped says whether the first gradient is taken inside the pixel box.
     | Uniform of clipped: bool
-    /// On the sphere of the threat's radius.
+    /// On the sphere of the threat's radius, then clipped to the box: along a direction drawn uniformly in
+    /// the cube (Linf) or from a normal distribution (L2, L1).
     | Sphere
     /// The image plus normal noise of this standard deviation, in pixel units. The first gradient is taken
     /// there, in ball and box or not.
     | Gaussian of float
+    /// The same, brought into ball and box.
+    | GaussianInside of float
 
 /// Which of the visited points is the result: the last, or for each sample the one of the highest objective.
 type Keep =
@@ -48,6 +51,12 @@ type Ascent = {
     Steps: int
     Restarts: int
     Keep: Keep
+    /// In an evaluation, whether a sample leaves a run at its first success; else it goes on to the end, and
+    /// its last success is stored. In training no run stops early.
+    EarlyStop: bool
+    /// The ascent that this one goes on from, in a ball of so many radii: it begins where that one was best,
+    /// brought into its own ball, and not at a start of its own.
+    After: (float * Ascent) option
     /// The next point before projection, and the rule's memory after it.
     Next: Threat -> Iterate -> Tensor * Tree
 }
@@ -70,6 +79,8 @@ module Ascent =
             Steps = steps
             Restarts = 1
             Keep = Last
+            EarlyStop = true
+            After = None
             Next = climb step
         }
 
@@ -84,3 +95,29 @@ module Ascent =
             Text = sprintf "PGD-%d from noise of 0.001, step %g radii" steps step
             Start = Gaussian 0.001
     }
+
+    /// The fast gradient method with momentum (Dong et al. 2018, algorithm 1): steps along the sum of all
+    /// gradients so far, each over its L1 length, older ones worth less by decay a step; from the image
+    /// itself, last iterate. Published with decay 1, 10 steps and a step of one radius over their number.
+    /// decay: 0 or more; step: in radii.
+    let momentum decay step steps =
+        Shape.nonNegative (nameof decay) decay
+
+        let next threat iterate =
+            let lengths = (Ball.length L1 iterate.Gradient).clamp_min(1e-12.ToScalar())
+            let pull = iterate.Gradient / Shape.perSample iterate.Gradient lengths
+
+            let velocity =
+                match Map.tryFind "velocity" iterate.Memory with
+                | Some(Value before) -> before * decay + pull
+                | _ -> pull
+
+            let x = iterate.X + Ball.steepest threat.Norm velocity * (step * threat.Radius)
+            x, Map [ "velocity", Value velocity ]
+
+        {
+            pgd step steps with
+                Text = sprintf "MI-FGSM-%d, decay %g, step %g radii" steps decay step
+                Start = AtInput
+                Next = next
+        }

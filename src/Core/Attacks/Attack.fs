@@ -5,6 +5,28 @@ open TorchSharp
 /// Anything that maps images [n; c; h; w] in [0, 1] to logits [n; k].
 type Classifier = Tensor -> Tensor
 
+/// What a loss may look at besides the logits, one row a sample.
+[<NoEquality; NoComparison>]
+type Aim = {
+    /// int64 [n].
+    Labels: Tensor
+    /// Labels to reach, int64 [n]; None for an untargeted attack.
+    Targets: Tensor option
+    /// The logits of the untouched images, [n; k], without gradient.
+    Clean: Tensor
+}
+
+/// How a gradient attack goes about its victims.
+[<NoEquality; NoComparison>]
+type Plan = {
+    Ascent: Ascent
+    /// What is raised, one after another, each in as many runs as the ascent has restarts: of logits [n; k],
+    /// one value a sample. At least one.
+    Objectives: (Tensor -> Aim -> Tensor) list
+    /// What a reader must know of the plan: a harm's first flags.
+    Notes: Set<string>
+}
+
 /// The images under attack.
 [<NoEquality; NoComparison>]
 type Victims = {
@@ -35,7 +57,8 @@ type Harm = {
     Forwards: Tensor
     Gradients: Tensor
     /// What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>, <c>"probabilities"</c> where the
-    /// classifier seems to give those and not logits.
+    /// classifier seems to give those and not logits, <c>"few classes"</c> where the margin stands in for a
+    /// loss that needs more classes.
     Flags: Set<string>
 }
 
@@ -79,18 +102,13 @@ module Attack =
         success, distances victims.Images images
 
     /// A gradient attack as an evaluation (Carlini et al. 2019): every visited point is tested, the clean
-    /// image and the start among them; solved samples leave the batch; restarts go on with survivors alone.
-    /// What a sample meets depends on its id alone, never on its batch.
+    /// image and the start among them, but for those of ascents in a wider ball that another goes on from;
+    /// solved samples leave the batch, at once or at the end of the run as the ascent says; further runs go
+    /// on with survivors alone. What a sample meets depends on its id alone, never on its batch.
     ///
-    /// loss: of logits [n; k] and labels [n], one value a sample; raised away from the labels or, where there
-    /// are targets, lowered towards those.
-    let ofAscent (loss: Tensor -> Tensor -> Tensor) (ascent: Ascent) : Attack =
-        let objective logits labels targets =
-            match targets with
-            | None -> loss logits labels
-            | Some target -> (loss logits target).neg()
-
-        Named.create ascent.Text (fun draw threat classifier victims ->
+    /// plan: what to run, from the threat, the victims and the number of classes.
+    let planned text (plan: Threat -> Victims -> int64 -> Plan) : Attack =
+        Named.create text (fun draw threat classifier victims ->
             let n = victims.Ids.Length
             let device = victims.Images.device
             let forwards, gradients, firstSuccess =
@@ -100,29 +118,45 @@ module Attack =
             let index (rows: int64[]) = torch.tensor(rows).``to`` device
             let pick (rows: int64[]) (all: Tensor) =
                 Scope.tensor (fun () -> all.index_select (0L, index rows))
+            let unsolved (rows: int64[]) = rows |> Array.filter (fun row -> firstSuccess[int row] < 0L)
 
             Scope.keeping tensors (fun () ->
                 let stored = victims.Images.detach().clone()
+
+                let clean =
+                    Scope.tensor (fun () ->
+                        use _ = torch.no_grad ()
+                        classifier victims.Images)
+
+                let plan = plan threat victims clean.shape[1]
+                flags.UnionWith plan.Notes
 
                 let store (rows: int64[]) (places: int64[]) (x: Tensor) =
                     if rows.Length > 0 then
                         Scope.value (fun () -> stored.index_copy_ (0L, index rows, pick places x) |> ignore)
 
-                // Looks at one point a row; says what the objective was there and which places are solved.
-                let look wantGradient (rows: int64[]) (x: Tensor) =
+                // Looks at one point a row; says what the objective was there and which places go on. Where
+                // no verdict is asked for, a success counts for nothing.
+                let look classify objective verdict stops wantGradient (rows: int64[]) (x: Tensor) =
                     use scope = torch.NewDisposeScope()
-                    let labels = pick rows victims.Labels
-                    let targets = victims.Targets |> Option.map (pick rows)
+
+                    let aim = {
+                        Labels = pick rows victims.Labels
+                        Targets = victims.Targets |> Option.map (pick rows)
+                        Clean = pick rows clean
+                    }
+
                     let mutable solved = [||]
 
                     let value, gradient =
                         x
                         |> GradientAttack.look wantGradient (fun x ->
-                            let logits = classifier x
+                            let logits: Tensor = classify x
                             solved <-
                                 Scope.value (fun () ->
-                                    (succeeded logits labels targets).cpu().data<bool>().ToArray())
-                            objective logits labels targets)
+                                    let won = succeeded logits aim.Labels aim.Targets
+                                    won.cpu().data<bool>().ToArray() |> Array.map ((&&) verdict))
+                            objective logits aim)
 
                     if not (value.isfinite().all().item<bool>()) then flags.Add "not finite" |> ignore
 
@@ -136,13 +170,14 @@ module Attack =
                         forwards[row] <- forwards[row] + 1L
                         gradients[row] <- gradients[row] + (if wantGradient then 1L else 0L)
 
-                        if solved[place] then firstSuccess[row] <- forwards[row] - 1L)
+                        if solved[place] && firstSuccess[row] < 0L then
+                            firstSuccess[row] <- forwards[row] - 1L)
 
                     let won = Array.indexed rows |> Array.filter (fun (place, _) -> solved[place])
                     store (Array.map snd won) (Array.map (fst >> int64) won) x
                     let left = [|
                         for place in 0 .. rows.Length - 1 do
-                            if not solved[place] then int64 place
+                            if not (stops && solved[place]) then int64 place
                     |]
                     let keep (t: Tensor) = scope.MoveToOuter<Tensor> t
                     keep value, Option.map keep gradient, left
@@ -154,8 +189,10 @@ module Attack =
 
                     let better = [|
                         for place in 0 .. rows.Length - 1 do
-                            if values[place] > bestValue[int rows[place]] then
-                                bestValue[int rows[place]] <- values[place]
+                            let row = int rows[place]
+
+                            if firstSuccess[row] < 0L && values[place] > bestValue[row] then
+                                bestValue[row] <- values[place]
                                 place
                     |]
 
@@ -164,19 +201,12 @@ module Attack =
                         (Array.map int64 better)
                         iterate.BestX
 
-                let restart (survivors: int64[]) number =
+                let run (survivors: int64[]) (number, objective) =
                     Scope.value (fun () ->
                         let mutable rows = survivors
                         let origin = pick rows victims.Images
                         let ids = { draw with Ids = rows |> Array.map (fun row -> draw.Ids[int row]) }
-                        let x =
-                            GradientAttack.start
-                                threat
-                                ascent
-                                (Draw.sub (sprintf "restart %d" number) ids)
-                                origin
-                        // No point is looked at that the threat does not allow.
-                        let x = if GradientAttack.strays ascent then Ball.project threat origin x else x
+                        let draw = Draw.sub (sprintf "restart %d" number) ids
 
                         // Drops solved rows from a state.
                         let narrow (left: int64[]) iterate =
@@ -186,34 +216,55 @@ module Attack =
                                 rows <- left |> Array.map (fun place -> rows[int place])
                                 GradientAttack.select (index left) iterate
 
-                        let rec climb iterate =
-                            if rows.Length > 0 && iterate.Index < ascent.Steps then
-                                iterate
-                                |> GradientAttack.step (fun now ->
-                                    let x, memory = GradientAttack.next threat ascent now
-                                    let more = now.Index + 1 < ascent.Steps
-                                    let value, gradient, left = look more rows x
-                                    let gradient = Option.defaultValue now.Gradient gradient
-                                    GradientAttack.advance now x memory (value, gradient) |> narrow left)
-                                |> climb
-                            else
-                                iterate
+                        let climb threat (ascent: Ascent) verdict x =
+                            let look = look classifier objective verdict ascent.EarlyStop
 
-                        let value, gradient, left = look (ascent.Steps > 0) rows x
-                        let gradient = gradient |> Option.defaultWith (fun () -> torch.zeros_like x)
-                        let ended = GradientAttack.first origin x (value, gradient) |> narrow left |> climb
+                            let rec go iterate =
+                                if rows.Length > 0 && iterate.Index < ascent.Steps then
+                                    iterate
+                                    |> GradientAttack.step (fun now ->
+                                        let x, memory = GradientAttack.next threat ascent now
+                                        let more = now.Index + 1 < ascent.Steps
+                                        let value, gradient, left = look more rows x
+                                        let gradient = Option.defaultValue now.Gradient gradient
+                                        GradientAttack.advance now x memory (value, gradient)
+                                        |> narrow left)
+                                    |> go
+                                else
+                                    iterate
+
+                            let value, gradient, left = look (ascent.Steps > 0) rows x
+                            let gradient = gradient |> Option.defaultWith (fun () -> torch.zeros_like x)
+                            GradientAttack.first origin x (value, gradient) |> narrow left |> go
+
+                        let rec begun threat (ascent: Ascent) =
+                            match ascent.After with
+                            | None ->
+                                let x = GradientAttack.start threat ascent draw origin
+                                // No point is looked at that the threat does not allow.
+                                if GradientAttack.strays ascent then Ball.project threat origin x else x
+                            | Some(radii, earlier) ->
+                                let wide = GradientAttack.widened radii threat
+                                let ended = begun wide earlier |> climb wide earlier false
+                                Ball.project threat origin ended.BestX
+
+                        let ended = begun threat plan.Ascent |> climb threat plan.Ascent true
                         keepBest rows ended
-                        rows)
+                        unsolved survivors)
 
-                let clean =
-                    Scope.value (fun () ->
-                        let _, _, left = look false (Array.init n int64) victims.Images
-                        left)
+                let objectives = plan.Objectives |> List.collect (List.replicate plan.Ascent.Restarts)
+                let everyone = Array.init n int64
 
-                let goOn (survivors: int64[]) number =
-                    if survivors.Length = 0 then survivors else restart survivors number
+                Scope.value (fun () ->
+                    let look = look (fun _ -> clean)
 
-                List.fold goOn clean [ 0 .. ascent.Restarts - 1 ] |> ignore
+                    for objective in List.truncate 1 objectives do
+                        look objective true false false everyone victims.Images |> ignore)
+
+                let goOn (survivors: int64[]) next =
+                    if survivors.Length = 0 then survivors else run survivors next
+
+                List.fold goOn (unsolved everyone) (List.indexed objectives) |> ignore
                 let success, distances = judge classifier victims stored
                 let counts (values: int64[]) = torch.tensor(values).``to`` device
 
@@ -226,6 +277,22 @@ module Attack =
                     Gradients = counts gradients
                     Flags = Set.ofSeq flags
                 }))
+
+    /// What raising a loss away from the labels is or, where there are targets, lowering it towards those.
+    /// loss: of logits [n; k] and labels [n], one value a sample.
+    let against (loss: Tensor -> Tensor -> Tensor) (logits: Tensor) (aim: Aim) =
+        match aim.Targets with
+        | None -> loss logits aim.Labels
+        | Some target -> (loss logits target).neg()
+
+    /// The attack that raises one loss by one ascent: away from the labels or, where there are targets,
+    /// towards those.
+    let ofAscent loss (ascent: Ascent) : Attack =
+        planned ascent.Text (fun _ _ _ -> {
+            Ascent = ascent
+            Objectives = [ against loss ]
+            Notes = Set.empty
+        })
 
     /// The same attack held to the threat: an image further from its original than the radius, in the
     /// threat's norm, is no success, and the original is stored in its stead. For attacks that look for the
@@ -258,3 +325,19 @@ module Attack =
             Ascent.pgd step steps with
                 Text = sprintf "CW-PGD-%d, step %g radii" steps step
         }
+
+    /// PGD on how far the prediction is from the clean one (<c>Trades.divergence</c>): TRADES' inner attack
+    /// (Zhang et al. 2019). It looks at no label but for the verdict, so targets do not steer it. step: in
+    /// radii.
+    let trades step steps =
+        let ascent = Ascent.trades step steps
+
+        planned (ascent.Text + ", divergence") (fun _ _ _ -> {
+            Ascent = ascent
+            Objectives = [ fun logits (aim: Aim) -> Trades.divergence aim.Clean logits ]
+            Notes = Set.empty
+        })
+
+    /// MI-FGSM (Dong et al. 2018) on cross-entropy, with decay 1. step: in radii; one over steps as
+    /// published.
+    let miFgsm step steps = ofAscent CrossEntropy.perSample (Ascent.momentum 1.0 step steps)

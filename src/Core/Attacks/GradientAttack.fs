@@ -7,8 +7,11 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module GradientAttack =
 
-    /// The first point for each image, as the ascent's start says.
-    let start threat (ascent: Ascent) draw (origin: Tensor) =
+    // The threat that an earlier ascent has, so many radii wide.
+    let internal widened radii threat = { threat with Radius = radii * threat.Radius }
+
+    // The first point of an ascent that goes on from no other.
+    let private own threat (ascent: Ascent) draw (origin: Tensor) =
         Scope.tensor (fun () ->
             let noise (make: int64 list -> Draw -> Tensor) =
                 (make (List.ofArray origin.shape[1..]) draw).``to``(origin.device).``to``(origin.dtype)
@@ -19,19 +22,32 @@ module GradientAttack =
                 let x = Ball.randomStart threat draw origin
                 if clipped then Ball.project threat origin x else x
             | Sphere ->
-                let direction = noise Draw.normal
+                let direction =
+                    match threat.Norm with
+                    | Linf -> noise Draw.uniform * 2.0 - 1.0
+                    | L2
+                    | L1 -> noise Draw.normal
+
                 let length = (Ball.length threat.Norm direction).clamp_min(1e-12.ToScalar())
 
                 origin + direction * Shape.perSample direction (threat.Radius / length)
                 |> Ball.project threat origin
-            | Gaussian deviation -> origin + noise Draw.normal * deviation)
+            | Gaussian deviation -> origin + noise Draw.normal * deviation
+            | GaussianInside deviation ->
+                origin + noise Draw.normal * deviation |> Ball.project threat origin)
+
+    /// The first point for each image, as the ascent's start says; of one that goes on from another, that
+    /// other's, in its wider ball.
+    let rec start threat (ascent: Ascent) draw (origin: Tensor) =
+        match ascent.After with
+        | None -> own threat ascent draw origin
+        | Some(radii, earlier) -> start (widened radii threat) earlier draw origin
 
     // Whether the first point may lie where the threat does not allow it: a place to take a gradient at, not
     // a result.
     let internal strays ascent =
-        match ascent.Start with
-        | Uniform false
-        | Gaussian _ -> true
+        match ascent.After, ascent.Start with
+        | None, (Uniform false | Gaussian _) -> true
         | _ -> false
 
     /// The objective at x and, where asked for, its gradient there. A value without dimension counts for
@@ -128,13 +144,21 @@ module GradientAttack =
         tensors iterate |> Scope.release (tensors later)
         later
 
-    /// Raises an objective over images jointly, for training: one run, no early stop, every step made.
+    /// Raises an objective over images jointly, for training: one run, no early stop, every step made, those
+    /// of the ascents that it goes on from too.
     /// origin: [n; c; h; w] within the box. Result: new images, the same shape and dtype, no gradient
     /// attached.
-    let ascend draw threat (ascent: Ascent) (objective: Objective) (origin: Tensor) =
+    let rec ascend draw threat (ascent: Ascent) (objective: Objective) (origin: Tensor) : Tensor =
         Scope.tensor (fun () ->
             let origin = origin.detach ()
-            let x = start threat ascent draw origin
+
+            let x =
+                match ascent.After with
+                | None -> own threat ascent draw origin
+                | Some(radii, earlier) ->
+                    origin
+                    |> ascend draw (widened radii threat) { earlier with Keep = Best } objective
+                    |> Ball.project threat origin
 
             let climbed =
                 let rec climb iterate =

@@ -37,7 +37,10 @@ module Robustness =
     /// <c>"cw-l2"</c>, Carlini and Wagner's attack with c = 1, which looks for the nearest image in L2: an
     /// image counts as broken where the one found is misclassified and lies within the threat's radius;
     /// <c>"square"</c>, the Square attack as AutoAttack runs it, and <c>"square-1000"</c>, its first 1000
-    /// proposals.
+    /// proposals;
+    /// <c>"mi-fgsm-10"</c> with steps of a radius over their number, as published, or of so many radii as in
+    /// <c>"mi-fgsm-10:0.25"</c>; <c>"apgd-ce"</c>, <c>"apgd-dlr"</c> and <c>"apgd-t"</c>, the parts of
+    /// AutoAttack with its 100 steps and up to 9 targets.
     let attack (name: string) : Result<Attack, Error> =
         let climb kind (attack: float -> int -> Attack) (steps: string) (step: string) =
             // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
@@ -48,7 +51,11 @@ module Robustness =
                 Ok(attack step steps)
             | _ ->
                 let advice =
-                    sprintf "'%s' is not PGD; write for instance %s-20 or %s-20:0.125." name kind kind
+                    sprintf
+                        "'%s' does not say its steps; write for instance %s-20 or %s-20:0.125."
+                        name
+                        kind
+                        kind
                 Error(Error.BadOption("--attack", advice))
 
         match name.ToLowerInvariant().Split('-', ':') with
@@ -57,6 +64,12 @@ module Robustness =
         | [| "pgd"; steps; step |] -> climb "pgd" Attack.pgd steps step
         | [| "cw"; "pgd"; steps |] -> climb "cw-pgd" Attack.cwPgd steps "0.25"
         | [| "cw"; "pgd"; steps; step |] -> climb "cw-pgd" Attack.cwPgd steps step
+        | [| "mi"; "fgsm"; steps |] ->
+            climb "mi-fgsm" (fun _ steps -> Attack.miFgsm (1.0 / float steps) steps) steps "1"
+        | [| "mi"; "fgsm"; steps; step |] -> climb "mi-fgsm" Attack.miFgsm steps step
+        | [| "apgd"; "ce" |] -> Ok(Apgd.ce Apgd.defaults)
+        | [| "apgd"; "dlr" |] -> Ok(Apgd.dlr Apgd.defaults)
+        | [| "apgd"; "t" |] -> Ok(Apgd.targeted 9 Apgd.defaults)
         | [| "cw"; "l2" |] -> Ok(Attack.within (CarliniWagner.attack CarliniWagner.defaults))
         | [| "square" |] -> Ok(Square.attack Square.standard)
         | [| "square"; queries |] ->
@@ -75,7 +88,13 @@ module Robustness =
                 "cw-l2"
                 "square"
                 "square-1000"
+                "mi-fgsm-10"
+                "mi-fgsm-10:0.25"
+                "apgd-ce"
+                "apgd-dlr"
+                "apgd-t"
             ]
+
             Error(Error.UnknownName("attack", name, known))
 
     let private ids (dataset: Dataset) batch = Seq.chunkBySize batch (seq { 0L .. dataset.Count - 1L })
