@@ -41,6 +41,8 @@ let tests =
                 "cw-pgd-20", "CW-PGD-20, step 0.25 radii"
                 "CW-PGD-7:0.5", "CW-PGD-7, step 0.5 radii"
                 "cw-l2", "C&W L2, c 1, confidence 0, at most 50 steps of 0.01"
+                "fab", "FAB, 100 steps"
+                "FAB-T", "FAB-T, 9 targets, 100 steps"
             ]
             (fun (name, text) -> Expect.equal (Expect.wantOk (Robustness.attack name) name).Text text name)
 
@@ -66,6 +68,8 @@ let tests =
                 "cw-pgd-20:x"
                 "cw-l2-9"
                 "cw-linf"
+                "fab-u"
+                "fab-t-9"
                 ""
             ]
             (fun name ->

@@ -15,6 +15,7 @@ let main args =
         "Pictures"
         "Climbing"
         "Breaking"
+        "Bordering"
         "Descending"
         "Derivatives"
     ]
@@ -28,6 +29,7 @@ let main args =
         Trees.tests
         Threats.tests
         Balls.tests
+        Hyperplanes.tests
         Contrasts.tests
         Twins.tests
         Invariances.tests
@@ -46,6 +48,7 @@ let main args =
         Assaults.tests
         Survivors.tests
         CarliniWagners.tests
+        Fabs.tests
         Views.tests
         Crops.tests
         Colours.tests

@@ -23,7 +23,9 @@ module Robustness =
     /// quarter radius (the field's 2/255 at 8/255), <c>"pgd-20:0.125"</c> with steps of so many radii;
     /// <c>"cw-pgd-20"</c> and <c>"cw-pgd-20:0.125"</c>, the same on the margin, which tables call CW;
     /// <c>"cw-l2"</c>, Carlini and Wagner's attack with c = 1, which looks for the nearest image in L2: an
-    /// image counts as broken where the one found is misclassified and lies within the threat's radius.
+    /// image counts as broken where the one found is misclassified and lies within the threat's radius;
+    /// <c>"fab"</c> and <c>"fab-t"</c>, the fast adaptive boundary attack to the border that seems nearest, or
+    /// to those of the 9 likeliest classes, held to the radius in the same way.
     let attack (name: string) : Result<Attack, Error> =
         let climb kind (attack: float -> int -> Attack) (steps: string) (step: string) =
             // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
@@ -43,9 +45,20 @@ module Robustness =
         | [| "pgd"; steps; step |] -> climb "pgd" Attack.pgd steps step
         | [| "cw"; "pgd"; steps |] -> climb "cw-pgd" Attack.cwPgd steps "0.25"
         | [| "cw"; "pgd"; steps; step |] -> climb "cw-pgd" Attack.cwPgd steps step
+        | [| "fab" |] -> Ok(Fab.attack Fab.untargeted)
+        | [| "fab"; "t" |] -> Ok(Fab.attack Fab.targeted)
         | [| "cw"; "l2" |] -> Ok(Attack.within (CarliniWagner.attack CarliniWagner.defaults))
         | _ ->
-            let known = [ "fgsm"; "pgd-20"; "pgd-20:0.125"; "cw-pgd-20"; "cw-pgd-20:0.125"; "cw-l2" ]
+            let known = [
+                "fgsm"
+                "pgd-20"
+                "pgd-20:0.125"
+                "cw-pgd-20"
+                "cw-pgd-20:0.125"
+                "cw-l2"
+                "fab"
+                "fab-t"
+            ]
             Error(Error.UnknownName("attack", name, known))
 
     let private ids (dataset: Dataset) batch = Seq.chunkBySize batch (seq { 0L .. dataset.Count - 1L })
