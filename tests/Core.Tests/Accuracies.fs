@@ -46,6 +46,8 @@ let tests =
                 "apgd-dlr", "APGD-DLR, 100 steps"
                 "apgd-t", "APGD-T, 100 steps"
                 "cw-l2", "C&W L2, c 1, confidence 0, at most 50 steps of 0.01"
+                "fab", "FAB, 100 steps"
+                "FAB-T", "FAB-T, 9 targets, 100 steps"
             ]
             (fun (name, text) -> Expect.equal (Expect.wantOk (Robustness.attack name) name).Text text name)
 
@@ -73,6 +75,8 @@ let tests =
                 "apgd"
                 "apgd-ce-0"
                 "cw-linf"
+                "fab-u"
+                "fab-t-9"
                 ""
             ]
             (fun name ->

@@ -16,6 +16,7 @@ let main args =
         "Pictures"
         "Climbing"
         "Breaking"
+        "Bordering"
         "Descending"
         "Derivatives"
     ]
@@ -29,6 +30,7 @@ let main args =
         Trees.tests
         Threats.tests
         Balls.tests
+        Hyperplanes.tests
         Contrasts.tests
         Kernels.tests
         Negatives.tests
@@ -59,6 +61,7 @@ let main args =
         CarliniWagners.tests
         Nearest.tests
         Squares.tests
+        Fabs.tests
         Views.tests
         Crops.tests
         Colours.tests

@@ -17,7 +17,9 @@ let tests =
                 "attack deacl.pgd"
                 "ball_projection"
                 "cw_l2"
+                "fab"
                 "fgsm"
+                "hyperplane_projection"
                 "loss"
                 "loss acl.ds"
                 "loss mart"
@@ -55,8 +57,6 @@ let tests =
                 "attack clae.fgsm.simclr"
                 "attack clae.fgsm.uel"
                 "attack rocl.pgd"
-                "fab"
-                "hyperplane_projection"
                 "loss dynacl"
             ]
 

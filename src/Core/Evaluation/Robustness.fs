@@ -40,7 +40,9 @@ module Robustness =
     /// proposals;
     /// <c>"mi-fgsm-10"</c> with steps of a radius over their number, as published, or of so many radii as in
     /// <c>"mi-fgsm-10:0.25"</c>; <c>"apgd-ce"</c>, <c>"apgd-dlr"</c> and <c>"apgd-t"</c>, the parts of
-    /// AutoAttack with its 100 steps and up to 9 targets.
+    /// AutoAttack with its 100 steps and up to 9 targets;
+    /// <c>"fab"</c> and <c>"fab-t"</c>, the fast adaptive boundary attack to the border that seems nearest, or
+    /// to those of the 9 likeliest classes, held to the radius in the same way.
     let attack (name: string) : Result<Attack, Error> =
         let climb kind (attack: float -> int -> Attack) (steps: string) (step: string) =
             // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
@@ -70,6 +72,8 @@ module Robustness =
         | [| "apgd"; "ce" |] -> Ok(Apgd.ce Apgd.defaults)
         | [| "apgd"; "dlr" |] -> Ok(Apgd.dlr Apgd.defaults)
         | [| "apgd"; "t" |] -> Ok(Apgd.targeted 9 Apgd.defaults)
+        | [| "fab" |] -> Ok(Fab.attack Fab.untargeted)
+        | [| "fab"; "t" |] -> Ok(Fab.attack Fab.targeted)
         | [| "cw"; "l2" |] -> Ok(Attack.within (CarliniWagner.attack CarliniWagner.defaults))
         | [| "square" |] -> Ok(Square.attack Square.standard)
         | [| "square"; queries |] ->
@@ -93,6 +97,8 @@ module Robustness =
                 "apgd-ce"
                 "apgd-dlr"
                 "apgd-t"
+                "fab"
+                "fab-t"
             ]
 
             Error(Error.UnknownName("attack", name, known))

@@ -9,7 +9,8 @@ module Ball =
 
     let private flat (x: Tensor) = x.reshape ([| x.shape[0]; -1L |])
 
-    let private boxed threat (x: Tensor) =
+    // Clipped to the box, where there is one.
+    let internal boxed threat (x: Tensor) =
         match threat.Box with
         | Some(low, high) -> x.clamp (low.ToScalar(), high.ToScalar())
         | None -> x.alias ()
