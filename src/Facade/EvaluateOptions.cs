@@ -25,8 +25,10 @@ public sealed record EvaluateOptions
     public int? Images { get; init; }
 
     /// <summary>
-    /// Attacks by name: <c>"fgsm"</c>, <c>"pgd-20"</c> with steps of a quarter radius, <c>"pgd-20:0.125"</c>
-    /// with steps of so many radii.
+    /// Attacks by name: <c>"fgsm"</c>; <c>"pgd-20"</c> with steps of a quarter radius, <c>"pgd-20:0.125"</c>
+    /// with steps of so many radii; <c>"cw-pgd-20"</c>, <c>"mi-fgsm-10"</c>, <c>"apgd-ce"</c>,
+    /// <c>"apgd-dlr"</c>, <c>"apgd-t"</c>, <c>"fab-t"</c>, <c>"square"</c>, <c>"cw-l2"</c>;
+    /// <c>"autoattack"</c>, the standard AutoAttack.
     /// </summary>
     public IReadOnlyList<string> Attacks { get; init; } = ["fgsm", "pgd-20"];
 
@@ -41,4 +43,8 @@ public sealed record EvaluateOptions
 
     /// <summary>Threads of libtorch, 1 or more; null leaves its own choice.</summary>
     public int? Threads { get; init; }
+
+    /// <summary>A file in which AutoAttack notes where it stands, so that an evaluation that was stopped goes
+    /// on from there; null notes nothing.</summary>
+    public string? Notes { get; init; }
 }

@@ -31,5 +31,6 @@ internal static class Evaluation
         threats: ListModule.OfSeq(options.Threats.Select(threat => threat.ToString())),
         probe: options.Probe == Probe.Published ? "published" : "quick",
         seed: options.Seed,
-        threads: OptionModule.OfNullable(options.Threads));
+        threads: OptionModule.OfNullable(options.Threads),
+        notes: OptionModule.OfObj(options.Notes));
 }

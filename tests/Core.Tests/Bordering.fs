@@ -44,7 +44,8 @@ let slowMove norm box (slope: float[]) (value: float) (x: float[]) =
                 let mutable missing = abs value
                 let moved = Array.map (fun _ -> 0.0) x
 
-                for i in Array.init x.Length id |> Array.sortBy (fun i -> -(abs slope[i])) do
+                // Of pixels alike the first goes first: a stable order.
+                for i in List.init x.Length id |> List.sortBy (fun i -> -(abs slope[i])) do
                     if missing > 0.0 && useful slope[i] then
                         moved[i] <- min room[i] (missing / abs slope[i])
                         missing <- missing - moved[i] * abs slope[i]

@@ -314,12 +314,12 @@ let tests =
                 runBy (Fab.minimal how) { s with Classify = classify } |> ignore
                 let right = Array.indexed (wrong s) |> Array.filter (snd >> not) |> Array.map fst
 
-                let origins = rows s.Victims.Images
-                // The clean look, and the first run's 12 steps of two.
-                let beginnings = if right.Length = 0 then [||] else seen[25]
+                let originals = rows s.Victims.Images
                 right
                 |> Array.iteri (fun place i ->
-                    let begun = minus seen[25][place](rows s.Victims.Images)[i]
+                    // The clean look, and the first run's 12 steps of two.
+                    let beginnings = seen[25]
+                    let begun = minus beginnings[place] originals[i]
                     let most = 0.5 * min nearest[i] s.Threat.Radius
                     Expect.isLessThanOrEqual (Oracles.lengthOf norm begun) (most + 1e-9) "half"))
 

@@ -89,6 +89,7 @@ let main args =
         Probes.tests
         Encoders.tests
         Accuracies.tests
+        Cascades.tests
         Evaluations.tests
         Verbs.tests
         References.tests

@@ -1,5 +1,6 @@
 namespace AdvContrast.Cli.Commands
 
+open System.IO
 open AdvContrast.Cli
 open AdvContrast.Core
 open Argu
@@ -29,6 +30,9 @@ module Evaluate =
             Probe = arguments.GetResult(EvaluateArguments.Probe, usual.Probe)
             Seed = arguments.GetResult(EvaluateArguments.Seed, usual.Seed)
             Threads = arguments.TryGetResult EvaluateArguments.Threads
+            Notes =
+                let from = arguments.GetResult EvaluateArguments.From
+                if Directory.Exists from then Some(Path.Combine(from, "evaluation.json")) else None
         }
 
     let private title (a: Accuracy) =

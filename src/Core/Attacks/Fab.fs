@@ -19,9 +19,9 @@ type Fab = {
 }
 
 /// The fast adaptive boundary attack, FAB, and its targeted form FAB-T (Croce and Hein 2020, "Minimally
-/// distorted adversarial examples with a fast adaptive boundary attack" and "Reliable evaluation of adversarial
-/// robustness ..."). It steps onto borders of the linearised classifier and looks for the nearest image beyond
-/// one; the threat gives norm and box.
+/// distorted adversarial examples with a fast adaptive boundary attack" and "Reliable evaluation of
+/// adversarial robustness ..."). It steps onto borders of the linearised classifier and looks for the nearest
+/// image beyond one; the threat gives norm and box.
 [<RequireQualifiedAccess>]
 module Fab =
 

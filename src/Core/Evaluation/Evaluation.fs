@@ -13,7 +13,8 @@ type Evaluation = {
     Data: string option
     /// Test on the first so many images.
     Images: int option
-    /// Attacks by the names that <c>Robustness.attack</c> reads.
+    /// Attacks by the names that <c>Robustness.attack</c> reads, or attacks in turn by those of
+    /// <c>Cascade.find</c>.
     Attacks: string list
     /// What the attacks may do, each in turn; empty: what the encoder was trained against, else linf:8/255.
     Threats: string list
@@ -22,6 +23,9 @@ type Evaluation = {
     Seed: uint64
     /// Threads of libtorch; None leaves its own choice.
     Threads: int option
+    /// A file in which attacks in turn note where they stand, so that an evaluation that was stopped goes on
+    /// from there; it is gone when they are done.
+    Notes: string option
 }
 
 /// What an evaluation found.
@@ -38,6 +42,12 @@ type Measured = {
 [<RequireQualifiedAccess>]
 module Evaluation =
 
+    // An attack by itself, or attacks in turn.
+    [<NoEquality; NoComparison>]
+    type private Assault =
+        | Alone of Attack
+        | InTurn of Cascade
+
     /// FGSM and PGD-20 on the run's own data.
     let defaults: Evaluation = {
         Dataset = None
@@ -48,11 +58,16 @@ module Evaluation =
         Probe = "quick"
         Seed = 1UL
         Threads = None
+        Notes = None
     }
 
     // What can be checked before the data is there; all faults at once.
     let private validate (run: Configuration) (e: Evaluation) = validation {
-        let named name = Robustness.attack name |> Result.map (fun attack -> name, attack)
+        let named name =
+            match Cascade.find name with
+            | Some cascade -> Ok(name, InTurn cascade)
+            | None -> Robustness.attack name |> Result.map (fun attack -> name, Alone attack)
+
         let usual = run.Threat |> Option.defaultValue "linf:8/255"
         let threats = if e.Threats.IsEmpty then [ usual ] else e.Threats
 
@@ -87,6 +102,40 @@ module Evaluation =
                 )
     }
 
+    // What is measured and nothing else: notes of another measurement are not gone on from.
+    let private key (encoder: Encoder) (e: Evaluation) (test: Dataset) name threat =
+        let weights = Tree.hash (Tree.ofTensors (fst encoder.Weights))
+        sprintf "%s %s %d %s %s %s %d" weights test.Name test.Count name (Threat.text threat) e.Probe e.Seed
+
+    // Accuracy under attacks in turn, from where the notes say that they stand.
+    let private inTurn (encoder: Encoder) (e: Evaluation) classifier (test: Dataset) cascade threat report =
+        result {
+            let key = key encoder e test cascade.Name threat
+            let keep standing =
+                e.Notes
+                |> Option.traverseResult (fun path -> Standing.write path standing)
+                |> Result.map ignore
+
+            let start =
+                e.Notes
+                |> Option.bind (fun path -> Standing.read path key)
+                |> Option.defaultWith (fun () -> Cascade.start key encoder.Device classifier test)
+
+            let! finished = Cascade.run cascade e.Seed threat report keep encoder.Device classifier test start
+            e.Notes |> Option.iter System.IO.File.Delete
+            let few = test.Batch encoder.Device [| 0L .. min 50L test.Count - 1L |]
+            let faults = Soundness.faults classifier few |> Set.ofList
+
+            return {
+                Name = cascade.Name
+                Threat = Some threat
+                Correct = finished.Alive.Length
+                Total = int test.Count
+                Parts = List.zip (List.map fst cascade.Stages) finished.Counts.Tail
+                Flags = finished.Flags + faults + Cascade.warnings cascade (int test.Count) finished
+            }
+        }
+
     /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
     /// attacks. report: called with the name of what is being done and the share of it done. When stop is
     /// cancelled, ends at the next look at the encoder with Error.Interrupted.
@@ -114,17 +163,14 @@ module Evaluation =
                     stop.ThrowIfCancellationRequested()
                     LinearProbe.classifier encoder head images
 
-                let accuracies = [
-                    Robustness.clean encoder.Device classifier test
+                let measure threat (name, assault) =
+                    let title =
+                        if threats.Length = 1 then name else sprintf "%s, %s" name (Threat.label threat)
 
-                    for threat in threats do
-                        for name, attack in attacks do
-                            let title =
-                                if threats.Length = 1 then
-                                    name
-                                else
-                                    sprintf "%s, %s" name (Threat.label threat)
-                            let report finished = share title (int64 finished) test.Count
+                    match assault with
+                    | Alone attack ->
+                        let report finished = share title (int64 finished) test.Count
+                        Ok(
                             Robustness.under
                                 (name, attack)
                                 e.Seed
@@ -133,7 +179,21 @@ module Evaluation =
                                 encoder.Device
                                 classifier
                                 test
-                ]
+                        )
+                    | InTurn cascade ->
+                        let report stage part =
+                            share (sprintf "%s: %s" title stage) (int64 (part * 1000.0)) 1000L
+                        Scope.value (fun () -> inTurn encoder e classifier test cascade threat report)
+
+                let! attacked =
+                    [
+                        for threat in threats do
+                            for assault in attacks -> threat, assault
+                    ]
+                    |> List.traverseResultM (fun (threat, assault) -> measure threat assault)
+                    |> Result.mapError List.singleton
+
+                let accuracies = Robustness.clean encoder.Device classifier test :: attacked
 
                 return {
                     Dataset = test.Name

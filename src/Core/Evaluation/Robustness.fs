@@ -41,8 +41,8 @@ module Robustness =
     /// <c>"mi-fgsm-10"</c> with steps of a radius over their number, as published, or of so many radii as in
     /// <c>"mi-fgsm-10:0.25"</c>; <c>"apgd-ce"</c>, <c>"apgd-dlr"</c> and <c>"apgd-t"</c>, the parts of
     /// AutoAttack with its 100 steps and up to 9 targets;
-    /// <c>"fab"</c> and <c>"fab-t"</c>, the fast adaptive boundary attack to the border that seems nearest, or
-    /// to those of the 9 likeliest classes, held to the radius in the same way.
+    /// <c>"fab"</c> and <c>"fab-t"</c>, the fast adaptive boundary attack to the border that seems nearest,
+    /// or to those of the 9 likeliest classes, held to the radius in the same way.
     let attack (name: string) : Result<Attack, Error> =
         let climb kind (attack: float -> int -> Attack) (steps: string) (step: string) =
             // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
