@@ -33,7 +33,7 @@ let private options = [
 ]
 
 let private evaluations = [
-    "--attack square", 3, "pgd-20"
+    "--attack circle", 3, "pgd-20"
     "--attack pgd-0", 2, "pgd-20"
     "--attack pgd-20:none", 2, "pgd-20"
     "--attack cw-pgd-0", 2, "cw-pgd-20"
