@@ -115,29 +115,39 @@ let tests =
             for view in [ "a1"; "a2" ] do
                 Expect.equal part[view] [| all[view][4]; all[view][1] |] "whatever batch they are in")
 
-        test "passes over views that the attack does not move run once, the others at every step" (fun () ->
-            let calls = ResizeArray<string>()
-            let network = glass 256
-            let counting = {
-                network with
-                    Apply =
-                        fun call parameters buffers images ->
-                            calls.Add(sprintf "%s %d" (Branch.name call.Branch) images.shape[0])
-                            network.Apply call parameters buffers images
-            }
-            let method =
-                own plainViews [ Pass.train "p" [ "a1"; "v1" ] clean ] (square "p" "a1")
-                |> withAdversary
-                    [ "a1", "v1" ]
-                    [ Pass.eval "fixed" [ "v1"; "v2" ] clean; Pass.eval "moving" [ "a1" ] adv ]
-                    (fun scene ->
-                        (embedding "fixed" "v2" scene - embedding "moving" "a1" scene).square().mean())
-            let machine = machine counting
-            Engine.run machine method everything (fresh machine method) (firstSix ()) |> ignore
-            Expect.equal
-                (List.ofSeq calls)
-                [ "clean 12"; "adv 6"; "adv 6"; "adv 6"; "adv 6"; "clean 12" ]
-                "calls")
+        test
+            "passes over views that the attack does not move run once, but where they keep statistics"
+            (fun () ->
+                let network = glass 256
+
+                let calls (still: Pass) =
+                    let calls = ResizeArray<string>()
+                    let counting = {
+                        network with
+                            Apply =
+                                fun call parameters buffers images ->
+                                    calls.Add(sprintf "%s %d" (Branch.name call.Branch) images.shape[0])
+                                    network.Apply call parameters buffers images
+                    }
+                    let method =
+                        own plainViews [ Pass.train "p" [ "a1"; "v1" ] clean ] (square "p" "a1")
+                        |> withAdversary
+                            [ "a1", "v1" ]
+                            [ still; Pass.eval "moving" [ "a1" ] adv ]
+                            (fun scene ->
+                                (embedding "fixed" "v2" scene - embedding "moving" "a1" scene)
+                                    .square()
+                                    .mean())
+                    let machine = machine counting
+                    Engine.run machine method everything (fresh machine method) (firstSix ()) |> ignore
+                    List.ofSeq calls
+
+                let once = [ "clean 12"; "adv 6"; "adv 6"; "adv 6"; "adv 6"; "clean 12" ]
+                let train = Pass.train "fixed" [ "v1"; "v2" ] clean
+                Expect.equal (calls (Pass.eval "fixed" [ "v1"; "v2" ] clean)) once "in eval mode"
+                Expect.equal (calls (Pass.look train)) once "in train mode"
+                let every = List.replicate 4 [ "clean 12"; "adv 6" ] |> List.concat
+                Expect.equal (calls { Pass.look train with Keep = true }) (every @ [ "clean 12" ]) "keeping")
 
         test
             "an attack in train mode moves statistics where its pass keeps them, and not otherwise"

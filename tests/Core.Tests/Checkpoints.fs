@@ -169,6 +169,7 @@ let tests =
                 let path = Path.Combine(folder, "x.safetensors")
                 let weights: Tree = Map [ "w", Value(torch.ones [| 3L |]) ]
                 let good = Configuration.toJson (configuration SimClr.method)
+                let input = "{\"channels\": 1, \"mean\": [0.3], \"std\": [0.4], \"classes\": 10}"
 
                 for metadata in
                     [
@@ -179,6 +180,10 @@ let tests =
                         Map [ "configuration", good; "input", "[]" ]
                         Map [ "configuration", good; "input", "{}" ]
                         Map [ "configuration", good; "input", "null" ]
+                        Map [ "configuration", good; "input", input ]
+                        Map [ "configuration", good; "input", input; "deployment", "null" ]
+                        Map [ "configuration", good; "input", input; "deployment", "{}" ]
+                        Map [ "configuration", good; "input", input; "deployment", "nonsense" ]
                     ] do
                     Expect.isOk (Safetensors.write path metadata weights) "written"
                     let error = wantError (Checkpoint.load path) (string metadata)

@@ -77,7 +77,7 @@ let loss slow (anchors: float[][]) candidates =
     let weights = [| for _, _, w in slow.Pairs -> w |]
     dot weights (terms slow anchors candidates) / float anchors.Length
 
-/// Views of the same images, one after the other: the anchors', and the candidates' where those are held fast.
+/// Views of the same images, one after the other: the anchors', and the candidates' where those are fast.
 let ofViews t denominator between (anchors: float[][] list) (candidates: float[][] list) =
     let images, views = anchors[0].Length, anchors.Length
 

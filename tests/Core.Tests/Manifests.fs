@@ -13,21 +13,23 @@ open Arrays
 open Laws
 open Configurations
 
+let private manifest configuration step = {
+    Configuration = configuration
+    Environment = Platform.current ()
+    Started = DateTimeOffset.UnixEpoch
+    Step = step
+    Steps = 9L
+    Loss = 1.5
+    Seconds = 2.5
+    Repeatable = true
+    Composition = "what ran"
+}
+
 let tests =
     testList "Manifests" [
         test "a manifest gives back its configuration, and so does a file that holds one alone" (fun () ->
             inFolder (fun folder ->
-                let manifest = {
-                    Configuration = any 3
-                    Environment = Platform.current ()
-                    Started = DateTimeOffset.UnixEpoch
-                    Step = 3L
-                    Steps = 9L
-                    Loss = 1.5
-                    Seconds = 2.5
-                    Repeatable = true
-                    Composition = "what ran"
-                }
+                let manifest = manifest (any 3) 3L
                 Expect.isOk (Manifest.save folder manifest) "saved"
                 let path = Path.Combine(folder, "run.json")
                 Expect.equal (Manifest.configuration path) (Ok manifest.Configuration) "of the manifest"
@@ -76,17 +78,29 @@ let tests =
                     (Error.exitCode (wantError (Manifest.configuration folder) "a folder"))
                     5
                     "a folder"
-                let manifest = {
-                    Configuration = small
-                    Environment = Platform.current ()
-                    Started = DateTimeOffset.UnixEpoch
-                    Step = 0L
-                    Steps = 0L
-                    Loss = 0.0
-                    Seconds = 0.0
-                    Repeatable = true
-                    Composition = "what ran"
-                }
-                let error = wantError (Manifest.save (Path.Combine(folder, "none")) manifest) "no folder"
+                let error =
+                    wantError (Manifest.save (Path.Combine(folder, "none")) (manifest small 0L)) "no folder"
                 Expect.equal (Error.exitCode error) 6 "not writable"))
+
+        test "a run goes on by its manifest only where its own training has not begun" (fun () ->
+            inFolder (fun folder ->
+                let code () = Error.exitCode (wantError (Manifest.ofRun folder) "no run")
+                Expect.equal (code ()) 4 "nothing there"
+                Expect.isOk (Manifest.save folder (manifest small 0L)) "announced"
+                Expect.equal (Manifest.ofRun folder) (Ok small) "its configuration"
+                Expect.isOk (Manifest.save folder (manifest small 3L)) "trained"
+                Expect.equal (code ()) 4 "its checkpoint is missing"
+
+                for text in [ "{"; "[]"; "7"; "{\"step\": \"0\"}"; "{\"step\": 0, \"configuration\": 3}" ] do
+                    File.WriteAllText(Path.Combine(folder, "run.json"), text)
+                    Expect.isError (Manifest.ofRun folder) text))
+
+        test "what was composed in a script cannot be repeated from its manifest" (fun () ->
+            inFolder (fun folder ->
+                let path = Path.Combine(folder, "run.json")
+                Expect.isOk (Manifest.save folder { manifest small 3L with Repeatable = false }) "saved"
+                let error = wantError (Manifest.configuration path) "refused"
+                says [ path; "script" ] error "why"
+                Expect.isOk (Manifest.save folder { manifest small 0L with Repeatable = false }) "announced"
+                Expect.equal (Manifest.ofRun folder) (Ok small) "but it can go on"))
     ]

@@ -27,7 +27,7 @@ type private Form = {
 
 // --- the formulas
 
-// l(1,2) + l(2,1) + w [ alpha (l(1,a) + l(2,a)) + (1 - alpha) (l(a,1) + l(a,2)) ], each view a third of the rows.
+// l(1,2) + l(2,1) + w [ alpha (l(1,a) + l(2,a)) + (1 - alpha) (l(a,1) + l(a,2)) ], by a view's third of rows.
 let private slowRocl given moving fast =
     let a, w = given.Inferior.Pull, given.Inferior.Weight
     let between = [ 0, 1, 1.0; 1, 0, 1.0; 0, 2, w * a; 1, 2, w * a; 2, 0, w * (1.0 - a); 2, 1, w * (1.0 - a) ]

@@ -194,6 +194,30 @@ let tests =
 
                 Expect.equal steps 0 "no step"))
 
+        test "a run whose data or given run is not there leaves nothing behind" (fun () ->
+            inFolder (fun folder ->
+                let run = Path.Combine(folder, "run")
+                let without = { configuration "simclr" with Dataset = "cifar10"; Data = Some folder }
+                let errors = Expect.wantError (pretrain (Some run) ignore forever without) "no data"
+                Expect.hasLength errors 1 "one reason"
+                Expect.isFalse (Directory.Exists run) "no folder"
+
+                let method = { SimClr.method with Before = [ Given("teacher", "train one") ] }
+                let given = Map [ "teacher", Path.Combine(folder, "none") ]
+
+                match
+                    Workbench.train
+                        (Some run)
+                        ignore
+                        forever
+                        { configuration "" with Given = Some given }
+                        method
+                with
+                | Error [ error ] -> Expect.equal (Error.exitCode error) 4 "missing"
+                | other -> failtestf "one error was expected: %A" (other |> Result.map ignore)
+
+                Expect.isFalse (Directory.Exists run) "no folder"))
+
         test "faults of a configuration are told before anything is made" (fun () ->
             inFolder (fun folder ->
                 let run = Path.Combine(folder, "run")

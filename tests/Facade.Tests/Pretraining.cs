@@ -103,9 +103,9 @@ public static class Pretraining
     {
         using var folder = new Folder();
         var file = folder.At("run.json");
-        File.WriteAllText(file, """{"method": "simclr", "given": {"teacher": "runs/a", "other": "runs/b"}}""");
+        File.WriteAllText(file, """{"method": "simclr", "given": {"teacher": "runs/a", "last": "runs/b"}}""");
         var given = PretrainOptions.FromRun(file).Given;
-        Expect.sequenceEqual(given.Keys.Order(), ["other", "teacher"], "stages");
+        Expect.sequenceEqual(given.Keys.Order(), ["last", "teacher"], "stages");
         Expect.equal(given["teacher"], "runs/a", "a run");
 
         File.WriteAllText(file, """{"method": "simclr"}""");

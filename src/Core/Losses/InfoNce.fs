@@ -23,8 +23,8 @@ type HardNegatives = {
 type Denominator =
     /// exp s summed over every candidate but the anchor itself.
     | AllOthers
-    /// The same as the sum over all candidates less exp(1/T) in single precision, as ACL's code computes it; it
-    /// overflows in single precision at temperatures below 0.012.
+    /// The same as the sum over all candidates less exp(1/T) in single precision, as ACL's code computes it;
+    /// it overflows in single precision at temperatures below 0.012.
     | AllLessConstant
     /// The mean exp s over the anchor's own image, and what hard negatives amount to.
     | Hard of HardNegatives

@@ -10,8 +10,8 @@ type Similarity = {
     AnchorShare: float
     /// Share of the gradient that reaches the candidates.
     CandidateShare: float
-    /// Added to every length that is divided by and, but under hard negatives, to the sum under the fraction line
-    /// and to the ratio under the logarithm: 0, or 1e-8 as RoCL's code has it.
+    /// Added to every length that is divided by and, but under hard negatives, to the sum under the fraction
+    /// line and to the ratio under the logarithm: 0, or 1e-8 as RoCL's code has it.
     Guard: float
 }
 

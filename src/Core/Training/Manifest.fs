@@ -139,8 +139,8 @@ module Manifest =
         return checkpoint.Configuration
     }
 
-    /// The configuration of the run in a folder: that of its newest good checkpoint or, where the run is still
-    /// at the stages before its own training, of its manifest.
+    /// The configuration of the run in a folder: that of its newest good checkpoint or, where the run is
+    /// still at the stages before its own training, of its manifest.
     let ofRun (folder: string) = result {
         let manifest = Path.Combine(folder, name)
 
