@@ -12,6 +12,10 @@ open Laws
 
 let everything (_: string) = true
 
+/// A network's parameter, or running statistic, by its name.
+let weight name (parameters: Parameters, _: Buffers) = parameters[name]
+let statistic name (_: Parameters, buffers: Buffers) = buffers[name]
+
 // Methods whose steps are small: those that train networks are proved elsewhere, one by one.
 let methods =
     [

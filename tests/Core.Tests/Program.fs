@@ -16,6 +16,8 @@ let main args =
         "Pictures"
         "Climbing"
         "Breaking"
+        "Trials"
+        "Working"
         "Bordering"
         "Descending"
         "Derivatives"
@@ -78,6 +80,12 @@ let main args =
         Engines.tests
         Adversaries.tests
         Passes.tests
+        Averages.tests
+        Sources.tests
+        Backwards.tests
+        Replays.tests
+        Attackers.tests
+        Streams.tests
         Readers.tests
         Datasets.tests
         Files.tests
@@ -86,12 +94,20 @@ let main args =
         Manifests.tests
         Runs.tests
         Orders.tests
+        Coresets.tests
+        Proofs.tests
+        Presets.tests
+        Resumes.tests
         Probes.tests
         Encoders.tests
         Accuracies.tests
         Cascades.tests
         Evaluations.tests
         Verbs.tests
+        Divergences.tests
+        Chains.tests
+        Givens.tests
+        Inventions.tests
         References.tests
     ]
 
