@@ -37,12 +37,13 @@ let tests =
             Expect.stringStarts text (name + ":") "the norm's name")
 
         testProperty
-            "the label says whole levels of 255 as such, else four digits"
+            "the label says whole levels of 255 in Linf as such, else four digits"
             (fun (index: byte) (level: byte) (NormalFloat radius) ->
-                let name, norm = norms[int index % 3]
-                let levels = Threat.create norm (float level / 255.0)
-                let expected = if level = 0uy then name + ":0" else sprintf "%s:%d/255" name level
+                let norm = snd norms[int index % 3]
+                let levels = Threat.create Linf (float level / 255.0)
+                let expected = if level = 0uy then "linf:0" else sprintf "linf:%d/255" level
                 Expect.equal (Threat.label levels) expected "whole levels"
+                Expect.equal (Threat.label (Threat.create L2 2.0)) "l2:2" "no levels of a length"
                 let threat = Threat.create norm (abs radius)
                 let labelled = (read (Threat.label threat)).Radius
                 Expect.isLessThanOrEqual (abs (labelled - threat.Radius)) 5.1e-5 "true to four digits")

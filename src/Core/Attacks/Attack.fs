@@ -53,7 +53,7 @@ type Harm = {
     /// Points looked at before the first success, counting from 0 for the clean image; -1 for none: int64
     /// [n].
     FirstSuccess: Tensor
-    /// Forward passes that each sample took part in, and those of them with a gradient: int64 [n].
+    /// Forward passes that each sample took part in, and gradients that were taken of it: int64 [n].
     Forwards: Tensor
     Gradients: Tensor
     /// What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>, <c>"probabilities"</c> where the

@@ -69,11 +69,11 @@ module Threat =
     /// The form that <c>parse</c> reads, exactly.
     let text threat = write threat (threat.Radius.ToString("R", CultureInfo.InvariantCulture))
 
-    /// The form for people: in 255ths where it is a whole number of them, else with four digits.
+    /// The form for people: Linf in 255ths where it is a whole number of them, else with four digits.
     let label threat =
         let levels = threat.Radius * 255.0
 
-        if levels >= 0.5 && abs (levels - round levels) < 1e-6 then
+        if threat.Norm = Linf && levels >= 0.5 && abs (levels - round levels) < 1e-6 then
             write threat (sprintf "%.0f/255" levels)
         else
             write threat (threat.Radius.ToString("0.####", CultureInfo.InvariantCulture))
