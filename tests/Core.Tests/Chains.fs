@@ -153,22 +153,54 @@ let tests =
 
         test "a student starts from its teacher's weights" (fun () ->
             inFolder (fun folder ->
-                use stop = new CancellationTokenSource()
-                let watch (e: Event) = if e.Stage = "deacl" then stop.Cancel()
-                // At a rate of next to nothing the first step is the start.
-                let c = {
-                    configuration ("deacl", 4) with
-                        Optimizer = Some "sgd"
-                        LearningRate = Some 1e-12
-                }
-                interruption (Workbench.pretrain (Some folder) watch stop.Token c)
+                // A step of no length is the start.
+                let still = DeAcl.method |> updating (Transform.scale (Schedule.constant 0.0))
+                let train = Workbench.train (Some folder) ignore forever (brief "") still
+                weightsOf (Expect.wantOk (told train) "trained") |> ignore
                 use teacher = fst (Expect.wantOk (Encoder.load (path [ folder; "teacher" ])) "teacher")
                 use student = fst (Expect.wantOk (Encoder.load folder) "student")
+                let fresh = fst (init 11UL teacher.Network)
                 let name = "conv2.weight"
-                Expect.equal
-                    (bits (weight name student.Weights))
-                    (bits (weight name teacher.Weights))
-                    "weights"))
+                let weights = bits (weight name teacher.Weights)
+                Expect.equal (bits (weight name student.Weights)) weights "weights"
+                Expect.notEqual (bits fresh[name]) weights "which have learnt"))
+
+        test
+            "an update rule that is chosen is every stage's, with warm-up over a tenth of its own epochs"
+            (fun () ->
+                let rules c =
+                    let c = { c with Optimizer = Some "sgd"; LearningRate = Some 0.7 }
+                    let m = Expect.wantOk (Configuration.customise c (methodOf c.Method)) c.Method
+
+                    [
+                        for stage in m.Before do
+                            match stage with
+                            | Fit(_, inner) -> inner.Recipe.Optimizer.Text
+                            | _ -> ()
+                        m.Recipe.Optimizer.Text
+                    ]
+
+                let expect c warmUps =
+                    let found = rules c
+                    Expect.hasLength found (List.length warmUps) c.Method
+
+                    for rule, epochs in List.zip found warmUps do
+                        let text = sprintf "SGD, rate %d epochs of warm-up, then cosine 0.7 to 0" epochs
+                        Expect.stringContains rule text c.Method
+
+                // 110 epochs: 100 of the teacher, 10 of the student.
+                expect { brief "deacl" with Epochs = Some 110 } [ 10; 1 ]
+                expect { brief "robust-distill" with Epochs = Some 73 } [ 5; 1; 1; 1 ]
+                // As the recipes say.
+                expect { brief "deacl" with Epochs = None } [ 10; 10 ]
+                // All of them are the student's where the teacher is there.
+                let given = Some(Map [ "teacher", "runs/simclr" ])
+                expect { brief "deacl" with Epochs = Some 50; Given = given } [ 10; 5 ])
+
+        test "a stage is no method without those before it" (fun () ->
+            for name, missing in [ "robust-distill/student", "teacher"; "dynacl++/linear", "encoder" ] do
+                let error = refusal (Workbench.pretrain None ignore forever (brief name))
+                says [ sprintf "no stage '%s'" missing ] error name)
 
         test "a stage that cannot be written ends the run with a sentence" (fun () ->
             inFolder (fun folder ->

@@ -61,6 +61,26 @@ let tests =
                         (weightsOf (Expect.wantOk (told whole) "whole"))
                         "as if nothing had happened"))
 
+        test "a network that has collapsed before a coreset is chosen stops the run too" (fun () ->
+            inFolder (fun folder ->
+                let collapsing: Coreset = {
+                    Text = "none"
+                    HeldOut = 1
+                    Due = fun p -> p.Epoch = 1
+                    Choose = fun _ _ -> raise (EmbeddingException("row 0 of 8 has length 0.", "view1"))
+                }
+
+                let m = { spoiled -1L id with Sampling = Chosen collapsing }
+                let before = torch.Tensor.TotalCount
+
+                match train folder m with
+                | Error [ Error.Diverged(step, _) ] ->
+                    Expect.equal step 4L "before the second epoch's first step"
+                | other -> failtestf "a divergence was expected: %A" (other |> Result.map ignore)
+
+                Expect.equal torch.Tensor.TotalCount before "nothing left"
+                Expect.isTrue (Checkpoint.existsIn folder) "the first epoch's checkpoint"))
+
         test "a run that diverges at once leaves no checkpoint" (fun () ->
             inFolder (fun folder ->
                 let error = refusal (train folder (spoiled 0L (fun z -> z * 0.0)))

@@ -109,6 +109,14 @@ let tests =
                 let missing =
                     refusal (pretrain (brief "deacl" |> giving [ "teacher", path [ folder; "no" ] ]))
                 Expect.equal (Error.exitCode missing) 4 "missing"
+                let wide = path [ folder; "wide" ]
+                pretrained (Some wide) ignore { brief "simclr" with Width = Some 3; Epochs = Some 1 }
+                |> ignore
+                let error = refusal (pretrain (brief "deacl" |> giving [ "teacher", wide ]))
+                says
+                    [ "--given"; "12 features"; "8 features"; "--width"; "'deacl/teacher'" ]
+                    error
+                    "another width"
                 let checkpoint = checkpointOf SimClr.method
                 Expect.isOk (Checkpoint.save folder { checkpoint with Input = colour }) "saved"
                 State.dispose checkpoint.State

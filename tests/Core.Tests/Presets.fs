@@ -106,6 +106,19 @@ let tests =
                 let outcome = Engine.run t.Machine t.Method everything state batch
                 Expect.isGreaterThan outcome.Loss 0.0 "a step"))
 
+        // From the image itself TRADES' objective has no slope, so what DynACL++'s preset follows is rounding.
+        for m in Registry.asPublished |> List.filter (fun m -> m.Name <> "dynacl++:as-published") do
+            for at in 0 .. m.Step.Adversaries.Length - 1 do
+                trial m (sprintf "adversary %d raises what it is to raise" (at + 1)) (fun t ->
+                    let state = inScope (advance 3 t (fun () -> Training.start t))
+                    let flat, raised = Proofs.climb t state at
+                    Expect.isGreaterThan raised flat "its objective")
+
+        test "DynACL++ attacks from beside the image, its preset from the image itself" (fun () ->
+            let start name = (List.exactlyOne (find name).Step.Adversaries).Ascent.Start
+            Expect.equal (start "dynacl++") (Gaussian 0.001) "noise"
+            Expect.equal (start "dynacl++:as-published") AtInput "where there is no slope")
+
         test "CF-AMC-SSL's published rate moves three times as fast" (fun () ->
             // A vector's first update is its gradient times the rate and a constant.
             let rate name step =

@@ -38,6 +38,9 @@ let private heightOf (t: Training) state at change =
 
 let private still (a: Adversary) = { a with Ascent = { a.Ascent with Start = AtInput; Steps = 0 } }
 
+/// What one of a training's adversaries raises: at the views that it starts from, and at those that it makes.
+let climb t state at = heightOf t state at still, heightOf t state at id
+
 let private start (t: Training) = inScope (Training.start t)
 
 // The branches whose statistics some passes move: of the network in training, or of an average.
@@ -86,8 +89,7 @@ let tests =
                 trial m (sprintf "adversary %d raises what it is to raise" (at + 1)) (fun t ->
                     // After some steps: classifiers start from nought, where nothing has a slope.
                     let state = inScope (advance 3 t (fun () -> Training.start t))
-                    let raised = heightOf t state at id
-                    let flat = heightOf t state at still
+                    let flat, raised = climb t state at
                     Expect.isGreaterThan raised flat "its objective")
 
         trial ManyCrops.freeMethod "perturbations that are carried raise the loss, look by look" (fun t ->

@@ -10,7 +10,7 @@ open Trials
 
 let tests =
     testList "Resumes" [
-        for m in Registry.methods do
+        for m in Registry.methods @ Registry.asPublished do
             trial m "saved and resumed it goes on bit for bit, and the same seed gives the same run" (fun t ->
                 inFolder (fun folder ->
                     let start () = Training.start t

@@ -60,7 +60,8 @@ module RobustDistill =
 
         let distilled =
             let method = student "student" agreeing 80 0.375 3
-            { method with Step = { method.Step with WeightStep = perturbing } }
+            // Its teacher is a stage of the whole.
+            { method with Before = []; Step = { method.Step with WeightStep = perturbing } }
 
         {
             averaged (Supervised.trades "linear" labels classes (Gaussian 0.001)) with

@@ -177,8 +177,26 @@ module Configuration =
         | "adam" -> Ok(Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale (peak 1e-3) ])
         | other -> Error(Error.UnknownName("optimiser", other, [ "lars"; "sgd"; "adam" ]))
 
+    /// The passes over the images of one of a method's stages, or of the method after them, where the
+    /// configuration says how many there are in all: divided as the recipes do, at least one each.
+    let share (c: Configuration) (m: Method) (stage: Method) =
+        let given = Option.defaultValue Map.empty c.Given
+
+        let trained =
+            m.Before
+            |> List.choose (fun s ->
+                match s with
+                | Fit(name, inner) when not (given.ContainsKey name) -> Some inner.Recipe.Epochs
+                | _ -> None)
+
+        let total = List.sum trained + m.Recipe.Epochs
+
+        c.Epochs
+        |> Option.map (fun epochs ->
+            max 1 (int (round (float epochs * float stage.Recipe.Epochs / float total))))
+
     /// A method with a configuration's changes applied, to the stages before it too.
-    let rec customise (c: Configuration) (m: Method) : Result<Method, Error> = result {
+    let customise (c: Configuration) (m: Method) : Result<Method, Error> = result {
         let! threat = c.Threat |> Option.traverseResult Threat.parse
         let m = threat |> Option.fold (fun m threat -> Method.withThreat threat m) m
 
@@ -193,8 +211,20 @@ module Configuration =
                     )
                 )
         | Some name, peak ->
-            let! optimizer = optimizer name peak (Option.defaultValue m.Recipe.Epochs c.Epochs)
-            return Method.withOptimizer optimizer m
+            // Each stage warms up over a part of its own epochs.
+            let updated stage =
+                optimizer name peak (Option.defaultValue stage.Recipe.Epochs (share c m stage))
+                |> Result.map (fun rule -> Method.withOptimizer rule stage)
+
+            let! before =
+                m.Before
+                |> List.traverseResultM (fun stage ->
+                    match stage with
+                    | Fit(name, inner) -> updated inner |> Result.map (fun inner -> Fit(name, inner))
+                    | other -> Ok other)
+
+            let! last = updated m
+            return { last with Before = before }
     }
 
     /// The registered method that a configuration names, with its changes applied.

@@ -100,22 +100,7 @@ module Stages =
 
     // --- what is trained
 
-    // The images' passes that a stage gets where the user says how many there are in all.
-    let private share plan (stage: Method) =
-        let given = Option.defaultValue Map.empty plan.Configuration.Given
-
-        let trained =
-            plan.Method.Before
-            |> List.choose (fun s ->
-                match s with
-                | Fit(name, m) when not (given.ContainsKey name) -> Some m.Recipe.Epochs
-                | _ -> None)
-
-        let total = List.sum trained + plan.Method.Recipe.Epochs
-
-        plan.Configuration.Epochs
-        |> Option.map (fun epochs ->
-            max 1 (int (round (float epochs * float stage.Recipe.Epochs / float total))))
+    let private share plan stage = Configuration.share plan.Configuration plan.Method stage
 
     let private fit plan journal (configuration: Configuration) (method: Method) made = result {
         let training epochs =

@@ -211,12 +211,12 @@ module Training =
     let private step training state =
         use _ = torch.NewDisposeScope()
         let before = state
-        let state = withCoreset training state
-        let chosen = chosen state
-        let batch = batchOf training (rows training state.Progress chosen)
         let recipe = training.Method.Recipe
 
         try
+            let state = withCoreset training state
+            let chosen = chosen state
+            let batch = batchOf training (rows training state.Progress chosen)
             let outcome = Engine.run training.Machine training.Method recipe.Trains.Run state batch
             let next = Engine.update recipe.Optimizer training.Method state outcome
             let next = { next with Progress = ended training chosen next.Progress }
