@@ -93,6 +93,16 @@ type EvaluateArguments =
             | Threads _ -> "threads of libtorch (default: its own choice)."
             | Json _ -> "also write the figures to this file, as JSON."
 
+type ExportArguments =
+    | [<Mandatory>] From of RUN: string
+    | [<Mandatory; AltCommandLine "-o">] Out of FILE: string
+
+    interface IArgParserTemplate with
+        member argument.Usage =
+            match argument with
+            | From _ -> "the run's folder, or its .safetensors file."
+            | Out _ -> "the .safetensors file to write."
+
 type MethodsArguments =
     | [<CliPrefix(CliPrefix.None)>] Show of NAME: string
     | Pages of DIR: string
@@ -125,6 +135,7 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Demo of ParseResults<DemoArguments>
     | [<CliPrefix(CliPrefix.None)>] Pretrain of ParseResults<PretrainArguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
+    | [<CliPrefix(CliPrefix.None)>] Export of ParseResults<ExportArguments>
     | [<CliPrefix(CliPrefix.None)>] Methods of ParseResults<MethodsArguments>
     | [<CliPrefix(CliPrefix.None)>] Data of ParseResults<DataArguments>
     | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<DoctorArguments>
@@ -136,6 +147,7 @@ type Arguments =
             | Pretrain _ -> "pre-train an encoder."
             | Evaluate _ ->
                 "fit a linear layer on a pre-trained encoder and measure clean and robust accuracy."
+            | Export _ -> "write the encoder of a run as one small file, under PyTorch's names."
             | Methods _ -> "list the methods, or print one's card."
             | Data _ -> "list the data sets, or check one's files."
             | Doctor _ -> "show the libtorch that was found, the devices, and whether they are fast."

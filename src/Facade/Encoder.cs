@@ -42,7 +42,7 @@ public sealed class Encoder : IDisposable
     }
 
     /// <summary>Loads an encoder.</summary>
-    /// <param name="path">The folder of a run, or a .safetensors file of one.</param>
+    /// <param name="path">The folder of a run, or a .safetensors file of one or from Save.</param>
     /// <exception cref="AdvContrastException">
     /// Missing or Damaged; BadOption where its device is not here; Runtime without libtorch.
     /// </exception>
@@ -66,6 +66,18 @@ public sealed class Encoder : IDisposable
         ObjectDisposedException.ThrowIf(disposed, this);
         Images.Require(images, nameof(images));
         return features.Invoke(images);
+    }
+
+    /// <summary>
+    /// Writes the encoder alone, without head and training state, as a .safetensors file that Load reads, and
+    /// PyTorch as well: the tensors bear PyTorch's names.
+    /// </summary>
+    /// <exception cref="AdvContrastException">NotWritable.</exception>
+    /// <exception cref="ObjectDisposedException">The encoder has been disposed.</exception>
+    public void Save(string path)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        Core.EncoderModule.save(path, Inner).OrThrow();
     }
 
     /// <summary>Frees its native memory; a second call does nothing.</summary>

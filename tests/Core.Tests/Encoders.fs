@@ -81,4 +81,64 @@ let tests =
                     Expect.equal (Error.exitCode error) code part
                     says [ part ] error part
                     Expect.equal torch.Tensor.TotalCount before "nothing left"))
+
+        for method in [ SimClr.method; Acl.dualStream ] do
+            test
+                (method.Name + ": an encoder saved alone is the same encoder under PyTorch's names")
+                (fun () ->
+                    inFolder (fun folder ->
+                        let file = Path.Combine(folder, "encoder.safetensors")
+                        use encoder = Expect.wantOk (Encoder.ofCheckpoint (checkpointOf method)) "encoder"
+                        Expect.isOk (Encoder.save file encoder) "saved"
+                        let before = torch.Tensor.TotalCount
+                        let again, warning = Expect.wantOk (Encoder.load file) "loaded"
+                        Expect.isNone warning "warning"
+                        let x = noise (Source 1) [ 5; 1; 12; 12 ]
+                        let seen encoder = Scope.value (fun () -> floats (Encoder.features encoder x))
+                        Expect.equal (seen again) (seen encoder) "features"
+                        Expect.equal
+                            again.Network.Text
+                            encoder.Network.Text[.. again.Network.Text.Length - 1]
+                            "text"
+                        let names =
+                            Seq.append (fst again.Weights).Keys (snd again.Weights).Keys |> Set.ofSeq
+
+                        Expect.equal
+                            names
+                            (Set [
+                                for i in 1..5 do
+                                    yield $"conv{i}.weight"
+                                    for part in [ "weight"; "bias"; "running_mean"; "running_var" ] ->
+                                        $"bn{i}.{part}"
+                            ])
+                            "the deployed branch's tensors and no others"
+
+                        (again :> IDisposable).Dispose()
+                        x.Dispose()
+                        Expect.equal torch.Tensor.TotalCount before "nothing left"))
+
+        test
+            "a saved encoder that lacks a tensor, or has one of another shape, is refused by its name"
+            (fun () ->
+                inFolder (fun folder ->
+                    let file = Path.Combine(folder, "encoder.safetensors")
+                    use encoder =
+                        Expect.wantOk (Encoder.ofCheckpoint (checkpointOf SimClr.method)) "encoder"
+                    Expect.isOk (Encoder.save file encoder) "saved"
+                    let metadata, tree = Expect.wantOk (Safetensors.read file) "read"
+                    let metadata =
+                        metadata |> Map.filter (fun key _ -> key = "configuration" || key = "input")
+                    let before = torch.Tensor.TotalCount
+
+                    for change, part in
+                        [
+                            Map.remove "bn2.bias", "lacks 'bn2.bias'"
+                            Map.add "bn2.bias" tree["conv1.weight"], "'bn2.bias' has another shape"
+                        ] do
+                        Expect.isOk (Safetensors.write file metadata (change tree)) "written"
+                        says [ part ] (wantError (Encoder.load file) part) part
+                        Expect.equal torch.Tensor.TotalCount before "nothing left"
+
+                    for x in Tree.tensors tree do
+                        x.Dispose()))
     ]

@@ -105,7 +105,8 @@ module Checkpoint =
         with :? JsonException ->
             foreign
 
-    let private inputOf path =
+    /// What a file's metadata says of the images that its network takes.
+    let inputOf path =
         partOf<Input> path "what images its network takes" (fun input ->
             not (isNull (box input.Mean) || isNull (box input.Std)))
 
@@ -113,33 +114,32 @@ module Checkpoint =
         partOf<Deployment> path "what of it is to be used" (fun deployment ->
             not (isNull deployment.Branch || isNull (box deployment.Branches)))
 
-    let private ofFile path = result {
-        let! metadata, tree = Safetensors.read path
-
+    /// The checkpoint that a file's metadata and tensors are; it shares the tensors.
+    let ofTree path (metadata: Map<string, string>, tree) = result {
         let field name =
             Map.tryFind name metadata
             |> Result.requireSome (Error.Damaged(path, "it is not a checkpoint of this program."))
 
-        let parts = result {
-            let! configuration = field "configuration" |> Result.bind (Configuration.ofJson path)
-            let! input = field "input" |> Result.bind (inputOf path)
-            let! deployment = field "deployment" |> Result.bind (deploymentOf path)
-            return configuration, input, deployment
+        let! configuration = field "configuration" |> Result.bind (Configuration.ofJson path)
+        let! input = field "input" |> Result.bind (inputOf path)
+        let! deployment = field "deployment" |> Result.bind (deploymentOf path)
+
+        return {
+            Configuration = configuration
+            Input = input
+            Deployment = deployment
+            State = State.ofTree tree
         }
+    }
 
-        match parts with
-        | Ok(configuration, input, deployment) ->
-            return {
-                Configuration = configuration
-                Input = input
-                Deployment = deployment
-                State = State.ofTree tree
-            }
-        | Error e ->
-            for x in Tree.tensors tree do
-                x.Dispose()
+    let private ofFile path = result {
+        let! metadata, tree = Safetensors.read path
 
-            return! Error e
+        return!
+            ofTree path (metadata, tree)
+            |> Result.teeError (fun _ ->
+                for x in Tree.tensors tree do
+                    x.Dispose())
     }
 
     /// Reads a checkpoint: a run's folder or a .safetensors file. In a folder, a damaged newest checkpoint

@@ -1,5 +1,7 @@
 namespace AdvContrast.Core
 
+open System.IO
+open System.Text.Json
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -71,10 +73,86 @@ module Encoder =
         Weights = encoder.Weights
     }
 
-    /// The encoder in a run's folder or a .safetensors file, with a warning where an older checkpoint was
-    /// used.
-    let load path : Result<Encoder * string option, Error> = result {
-        let! checkpoint, warning = Checkpoint.load path
+    let private recipeOf (c: Configuration) =
+        Registry.find c.Method |> Result.map _.Recipe |> Result.defaultValue SimClr.method.Recipe
+
+    /// Writes the encoder alone, as a .safetensors file that <c>load</c> reads and PyTorch as well: the
+    /// backbone's parameters and running statistics under PyTorch's names, those of the branch that is
+    /// deployed. Head, other branches, averages and the optimiser's state stay behind.
+    let save (path: string) (encoder: Encoder) : Result<unit, Error> = result {
+        let recipe = recipeOf encoder.Configuration
+
+        let c = {
+            encoder.Configuration with
+                Network = encoder.Configuration.Network |> Option.orElse (Some recipe.Network)
+                Device = "cpu"
+        }
+
+        let! backbone = Configuration.backboneOf c recipe [] encoder.Input
+
+        let wanted =
+            Scope.value (fun () ->
+                let parameters, buffers = backbone.Init(Draw.create 0UL "names" [||])
+                Set.ofSeq (Seq.append parameters.Keys buffers.Keys))
+
+        let deployed (tensors: Map<string, Tensor>) =
+            tensors
+            |> Map.toList
+            |> List.filter (fun (name, _) ->
+                Branch.ofName name |> Option.forall ((=) encoder.Branch) && wanted.Contains(Branch.stem name))
+            |> List.map (fun (name, x) -> Branch.stem name, x)
+
+        let tensors = deployed (fst encoder.Weights) @ deployed (snd encoder.Weights)
+
+        let metadata =
+            Map [
+                "configuration", Configuration.toJson c
+                "input", JsonSerializer.Serialize(encoder.Input, Configuration.json)
+            ]
+
+        return! Safetensors.write path metadata (Tree.ofTensors (Map.ofList tensors))
+    }
+
+    // The tensors of these names and shapes out of a tree.
+    let private take path (tree: Tree) (wanted: Map<string, Tensor>) =
+        wanted
+        |> Map.toList
+        |> List.traverseResultM (fun (name, (like: Tensor)) ->
+            match Map.tryFind name tree with
+            | Some(Value x) when x.shape = like.shape -> Ok(name, x)
+            | Some _ ->
+                Error(Error.Damaged(path, sprintf "its '%s' has another shape than the network's." name))
+            | None -> Error(Error.Damaged(path, sprintf "it lacks '%s' of the network." name)))
+        |> Result.map Map.ofList
+
+    // An encoder that `save` wrote.
+    let private ofSaved path (metadata: Map<string, string>) tree = result {
+        let! c = Configuration.ofJson path metadata["configuration"]
+        let! input =
+            Map.tryFind "input" metadata
+            |> Result.requireSome (Error.Damaged(path, "it does not say what images its network takes."))
+            |> Result.bind (Checkpoint.inputOf path)
+
+        let! device = Configuration.device c.Device
+        let! network = Configuration.backboneOf c (recipeOf c) [] input
+        use _ = torch.NewDisposeScope()
+        let parameters, buffers = network.Init(Draw.create 0UL "names" [||])
+        let! parameters = take path tree parameters
+        let! buffers = take path tree buffers
+        let place (x: Tensor) = x.``to``(device).clone().DetachFromDisposeScope()
+
+        return {
+            Configuration = c
+            Input = input
+            Network = network
+            Branch = Branch ""
+            Weights = Map.map (fun _ -> place) parameters, Map.map (fun _ -> place) buffers
+            Device = device
+        }
+    }
+
+    let private ofRun folder = result {
+        let! checkpoint, warning = Checkpoint.load folder
 
         try
             let! encoder = ofCheckpoint checkpoint
@@ -82,6 +160,30 @@ module Encoder =
         finally
             State.dispose checkpoint.State
     }
+
+    let private ofFile path = result {
+        let! metadata, tree = Safetensors.read path
+
+        try
+            let isSaved = metadata.ContainsKey "configuration" && not (metadata.ContainsKey "deployment")
+
+            if isSaved then
+                return! ofSaved path metadata tree
+            else
+                let! checkpoint = Checkpoint.ofTree path (metadata, tree)
+                return! ofCheckpoint checkpoint
+        finally
+            for x in Tree.tensors tree do
+                x.Dispose()
+    }
+
+    /// The encoder in a run's folder or in a .safetensors file, be it a run's or one that <c>save</c> wrote;
+    /// with a warning where an older checkpoint was used.
+    let load (path: string) : Result<Encoder * string option, Error> =
+        if Directory.Exists path then
+            ofRun path
+        else
+            ofFile path |> Result.map (fun encoder -> encoder, None)
 
     /// Images [n; c; h; w] in [0, 1] to features [n; f]; differentiable in the images.
     let features (encoder: Encoder) : Tensor -> Tensor =

@@ -1,0 +1,22 @@
+namespace AdvContrast.Cli.Commands
+
+open System.IO
+open AdvContrast.Cli
+open AdvContrast.Core
+open Argu
+open FsToolkit.ErrorHandling
+
+[<RequireQualifiedAccess>]
+module Export =
+
+    let private save (arguments: ParseResults<ExportArguments>) = result {
+        let out = arguments.GetResult ExportArguments.Out
+        let! encoder, warning = Encoder.load (arguments.GetResult ExportArguments.From)
+        use encoder = encoder
+        warning |> Option.iter Terminal.line
+        do! Encoder.save out encoder
+        let size = float (FileInfo out).Length / 1024.0
+        Terminal.line (sprintf "%s: %s, %.0f KiB" out encoder.Network.Text size)
+    }
+
+    let run arguments : Result<unit, Error list> = save arguments |> Result.mapError List.singleton
