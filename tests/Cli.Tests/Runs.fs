@@ -69,6 +69,23 @@ let private evaluates () =
     succeed folder (command + " --json again.json") |> ignore
     Expect.equal (shares folder "again.json") shares' "the same figures again"
 
+let private exports () =
+    use folder = new Folder()
+    withRun folder
+    let output = succeed folder "export --from run --out encoder.safetensors"
+    Expect.stringContains output "encoder.safetensors: five 3x3" "what was written"
+    let measure from = $"evaluate --from {from} --images 100 --attack fgsm --json {from}.json"
+    succeed folder (measure "run") |> ignore
+    succeed folder (measure "encoder.safetensors") |> ignore
+    Expect.equal (shares folder "encoder.safetensors.json") (shares folder "run.json") "the same figures"
+    let size file = FileInfo(folder.At file).Length
+    Expect.isLessThan
+        (size "encoder.safetensors")
+        (size "run/checkpoint.safetensors" / 3L)
+        "without the optimiser's state"
+
+    refuse folder 6 "nowhere/encoder.safetensors" "export --from run --out nowhere/encoder.safetensors"
+
 let private repeats () =
     use folder = new Folder()
     let pretrain = tiny + " --method acl-ds --threat linf:8/255 --learning-rate 0.002 --seed 3"
@@ -97,6 +114,7 @@ let tests =
     testList "Runs" [
         testCase "pretrain leaves a run and its figures" pretrains
         testCase "evaluate measures what it is asked for" evaluates
+        testCase "export leaves the encoder alone in a file" exports
         testCase "pretrain --config repeats a run to the same bytes" repeats
         testCase "pretrain gives each run a folder of its own" keepsApart
         testCase "a damaged checkpoint falls back to the one before it" fallsBack

@@ -15,6 +15,7 @@ public static class Evaluating
     public static Test Tests => TestList(
         "Evaluating",
         TestCase("measures clean accuracy and accuracy under each attack", Measures),
+        TestCase("an encoder saved alone is measured the same", Saves),
         TestCase("stops after the batch under attack when told to", Stops),
         TestCase("leaves no tensor behind", NoLeak));
 
@@ -48,6 +49,24 @@ public static class Evaluating
 
         var harmless = Tiny.Wait(Workbench.EvaluateAsync(encoder, few with { Threats = [Threat.L2(0)] }));
         Expect.equal(harmless["pgd-3"].Correct, harmless.Clean.Correct, "a radius of nothing harms nothing");
+    }
+
+    private static void Saves()
+    {
+        var path = System.IO.Path.GetTempFileName();
+        try
+        {
+            using var encoder = Pretrained();
+            encoder.Save(path);
+            using var again = Encoder.Load(path);
+            Expect.sequenceEqual(
+                Correct(Tiny.Wait(Workbench.EvaluateAsync(again, few))),
+                Correct(Tiny.Wait(Workbench.EvaluateAsync(encoder, few))), "the same figures");
+        }
+        finally
+        {
+            System.IO.File.Delete(path);
+        }
     }
 
     private static void Stops()
