@@ -73,7 +73,7 @@ let private exports () =
     use folder = new Folder()
     withRun folder
     let output = succeed folder "export --from run --out encoder.safetensors"
-    Expect.stringContains output "encoder.safetensors: five 3x3" "what was written"
+    Expect.stringContains output "encoder.safetensors: the encoder alone" "what was written"
     let measure from = $"evaluate --from {from} --images 100 --attack fgsm --json {from}.json"
     succeed folder (measure "run") |> ignore
     succeed folder (measure "encoder.safetensors") |> ignore

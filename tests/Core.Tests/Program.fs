@@ -102,6 +102,7 @@ let main args =
         Encoders.tests
         Accuracies.tests
         Cascades.tests
+        Rankings.tests
         Evaluations.tests
         Verbs.tests
         Divergences.tests

@@ -16,7 +16,7 @@ module Export =
         warning |> Option.iter Terminal.line
         do! Encoder.save out encoder
         let size = float (FileInfo out).Length / 1024.0
-        Terminal.line (sprintf "%s: %s, %.0f KiB" out encoder.Network.Text size)
+        Terminal.line (sprintf "%s: the encoder alone, %.0f KiB" out size)
     }
 
     let run arguments : Result<unit, Error list> = save arguments |> Result.mapError List.singleton
