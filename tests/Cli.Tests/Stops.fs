@@ -4,7 +4,6 @@ module Stops
 open System
 open System.Diagnostics
 open System.IO
-open System.Threading
 open Expecto
 open User
 
@@ -12,9 +11,6 @@ let private interrupt (child: Process) =
     // The shell's own kill: the program of that name is not on every machine.
     use kill = Process.Start("sh", [ "-c"; sprintf "kill -INT %d" child.Id ])
     kill.WaitForExit()
-
-let private waitFor what (isThere: unit -> bool) =
-    if not (SpinWait.SpinUntil(isThere, TimeSpan.FromSeconds 30.0)) then failtest ("no " + what)
 
 let private goesOn () =
     use folder = new Folder()

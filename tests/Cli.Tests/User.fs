@@ -5,6 +5,7 @@ open System
 open System.Diagnostics
 open System.IO
 open System.Text.Json
+open System.Threading
 open Expecto
 
 /// A folder of the test's own, where the program runs.
@@ -58,6 +59,10 @@ let startDotnet (environment: (string * string) list) (folder: Folder) (argument
 /// Starts the program.
 let start environment folder arguments =
     startDotnet environment folder ([ "exec"; program.Value ] @ words arguments)
+
+/// Waits until something is there that a program makes.
+let waitFor what (isThere: unit -> bool) =
+    if not (SpinWait.SpinUntil(isThere, TimeSpan.FromSeconds 30.0)) then failtest ("no " + what)
 
 /// Waits for its end. Whatever it was, a user never sees a stack trace.
 let finish (child: Process) =
