@@ -131,25 +131,10 @@ let fingerprint torch =
     let file = if isNull link then cpu torch else FileInfo link.FullName
     $"{file.Length}-{DateTimeOffset(file.LastWriteTimeUtc).ToUnixTimeSeconds()}"
 
-/// Which of its two strings libtorch was compiled with: the names of its own functions tell.
-let abi torch =
-    let names = File.ReadAllBytes(Path.Combine(torch.Lib, "libc10.so")).AsSpan()
-    if names.IndexOf("c105ErrorC1ENS_14SourceLocationESs"B.AsSpan()) >= 0 then 0 else 1
-
 let bridge torch =
     let library, note = $"{native}/libadvcontrast_torch.so", $"{native}/libtorch.json"
 
-    let flags =
-        $"-O2 -std=c++17 -shared -fPIC -Wno-deprecated-declarations -D_GLIBCXX_USE_CXX11_ABI={abi torch} "
-        + "src/Torch/Native/bridge.cpp -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10"
-
-    let folders = [
-        yield! [ "-I"; torch.Include; "-I"; $"{torch.Include}/torch/csrc/api/include" ]
-        yield! [ "-L"; torch.Lib; $"-Wl,-rpath,{torch.Lib}" ]
-    ]
-
-    let made =
-        String.Concat(flags, files "src/Torch/Native" "*" |> Array.map File.ReadAllText |> String.Concat)
+    let made = files "src/Torch/Native" "*" |> Array.map File.ReadAllText |> String.Concat
 
     let record =
         JsonSerializer.Serialize {|
@@ -163,8 +148,7 @@ let bridge torch =
     if not (File.Exists library && File.Exists note && File.ReadAllText note = record) then
         say $"setup: compiling the bridge to libtorch {version torch} in {torch.Lib}"
         Directory.CreateDirectory native |> ignore
-        run "g++" (words flags @ folders @ [ "-o"; $"{library}.new" ])
-        File.Move($"{library}.new", library, true)
+        run "sh" [ "src/Torch/Native/build.sh"; torch.Include; torch.Lib; library ]
         File.WriteAllText(note, record)
 
 let packages () =
@@ -281,6 +265,33 @@ let pack arguments =
     for project in files "src" "AdvContrast*.??proj" do
         run "dotnet" (words "pack -c Release -o artifacts/packages --nologo" @ [ project ] @ arguments)
 
+/// One archive for a machine with PyTorch and a C++ compiler, without .NET and without a network: the program
+/// with its runtime, the bridge's sources, and the script that compiles them there.
+let bundle arguments =
+    packages ()
+    let folder, archive = "artifacts/bundle/advcontrast", "artifacts/advcontrast-linux-x64.tar.gz"
+    if Directory.Exists folder then Directory.Delete(folder, true)
+
+    let publish =
+        words
+            $"publish src/Cli/AdvContrast.Cli.fsproj -c Release -v q --nologo -r linux-x64 --self-contained -o {folder}"
+
+    run "dotnet" (publish @ [ "-p:BuildFolder=bundle"; "-p:DebugType=none" ] @ arguments)
+    // What belongs to this machine, or to programmers.
+    let needless = [ ".xml"; "libadvcontrast_torch.so"; "libtorch.json" ]
+    for file in files folder "*" do
+        if needless |> List.exists (fun (ending: string) -> file.EndsWith ending) then File.Delete file
+
+    File.Copy("src/Cli/Bundle/setup.sh", $"{folder}/setup.sh")
+    Directory.CreateDirectory $"{folder}/native" |> ignore
+    for file in files "src/Torch/Native" "*" do
+        File.Copy(file, Path.Combine(folder, "native", Path.GetFileName file))
+    run "tar" [ "-czf"; archive; "-C"; "artifacts/bundle"; "advcontrast" ]
+    let size = float (FileInfo archive).Length / 1024.0 / 1024.0
+    say
+        $"bundle: {archive}, %.0f{size} MiB; there: tar -xzf it, advcontrast/setup.sh, advcontrast/advcontrast doctor"
+    if size > 60.0 then stop "it is larger than 60 MiB"
+
 /// The methods' cards, as the program prints them.
 let docs arguments =
     setup ()
@@ -297,6 +308,7 @@ let targets = [
     "bench", "what it costs", bench
     "format", "the source, as CI wants it [--check]", format
     "docs", "the methods' cards into docs/methods", docs
+    "bundle", "an archive that runs where there is PyTorch but no .NET and no network", bundle
     "pack", "NuGet packages into artifacts/packages", pack
 ]
 

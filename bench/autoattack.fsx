@@ -51,7 +51,16 @@ let attack () =
     let clock = Stopwatch.StartNew()
     let start = Cascade.start "bench" encoder.Device counting test
     let ended =
-        Cascade.run Cascade.standard 1UL threat (fun _ _ -> ()) Ok encoder.Device counting test start
+        Cascade.run
+            Cascade.standard
+            1UL
+            threat
+            (fun _ _ -> ())
+            (fun _ -> Ok())
+            encoder.Device
+            counting
+            test
+            start
     clock.Elapsed.TotalSeconds, (good ended).Counts
 
 let work = Directory.CreateTempSubdirectory()
