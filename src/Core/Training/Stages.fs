@@ -105,7 +105,7 @@ module Stages =
     let private fit plan journal (configuration: Configuration) (method: Method) made = result {
         let training epochs =
             let c = { configuration with Epochs = epochs }
-            Configuration.training c method plan.Precision plan.Device plan.Dataset made
+            Preparation.training c method plan.Precision plan.Device plan.Dataset made
 
         match journal.Folder with
         | Some folder when journal.Resumes && Checkpoint.existsIn folder ->
@@ -232,7 +232,7 @@ module Stages =
     /// caller.
     let run journal (configuration: Configuration) (method: Method) : Result<Encoder, Error list> = result {
         let! method, precision, device = Configuration.validate configuration method
-        let! dataset = Configuration.dataset configuration |> Result.mapError List.singleton
+        let! dataset = Preparation.dataset configuration |> Result.mapError List.singleton
         use dataset = dataset
         configuration.Threads |> Option.iter torch.set_num_threads
 
