@@ -25,7 +25,7 @@ type Configuration = {
     Network: string option
     Width: int option
     /// Runs that take the place of a method's stages, or that only the user can name: the stage's name and
-    /// the run's folder.
+    /// the run's folder, or <c>NETWORK:FILE</c> for weights of another program.
     Given: Map<string, string> option
     /// Passes over the images; a method of several stages divides them as its recipe does.
     Epochs: int option

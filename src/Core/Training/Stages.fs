@@ -146,8 +146,23 @@ module Stages =
 
     let private namedRun plan name = plan.Configuration.Given |> Option.bind (Map.tryFind name)
 
+    // A run, or NETWORK:FILE for weights of another program. Where programs differ in what they normalise by,
+    // it is taken to be what the run normalises by.
+    let private open' plan (named: string) : Result<Encoder, Error> =
+        let run () = Encoder.load named |> Result.map fst
+
+        match named.IndexOf ':' with
+        | at when at > 0 ->
+            match Zoo.named named[.. at - 1] with
+            | Ok architecture ->
+                let own = plan.Dataset.Mean, plan.Dataset.Std
+                let normalise = Pretrained.usual architecture.Name |> Result.defaultValue own
+                Pretrained.load architecture.Name normalise plan.Device named[at + 1 ..]
+            | Error _ -> run ()
+        | _ -> run ()
+
     let private load plan path = result {
-        let! encoder, _ = Encoder.load path
+        let! encoder = open' plan path
 
         if encoder.Input.Channels = plan.Dataset.Images.shape[1] then
             return encoder
