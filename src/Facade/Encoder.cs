@@ -61,8 +61,8 @@ public sealed class Encoder : IDisposable
     /// <param name="network">Which network they are of: <c>"resnet50-imagenet"</c>; see Workbench.Networks.
     /// Its width, and the channels of its images, are the file's.</param>
     /// <param name="normalise">What images were normalised by: <c>"none"</c>, <c>"imagenet"</c>,
-    /// <c>"cifar10"</c>, <c>"cifar100"</c> or <c>"MEAN/STD"</c>, numbers with commas; null for ImageNet's where
-    /// the network is named so.</param>
+    /// <c>"cifar10"</c>, <c>"cifar100"</c> or <c>"MEAN/STD"</c>, numbers with commas; null for ImageNet's
+    /// where the network is named so.</param>
     /// <exception cref="AdvContrastException">
     /// Missing; Damaged where names or shapes do not fit; UnknownName; BadOption; Runtime without libtorch.
     /// </exception>

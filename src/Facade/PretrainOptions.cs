@@ -35,8 +35,8 @@ public sealed record PretrainOptions
 
     /// <summary>
     /// Runs that take the place of a method's first stages, or that only you can name: the stage's name and
-    /// the run's folder, as <c>{ ["teacher"] = "runs/simclr" }</c>, or a file of another program with the name
-    /// of its network: <c>"resnet50-imagenet:weights.safetensors"</c>.
+    /// the run's folder, as <c>{ ["teacher"] = "runs/simclr" }</c>, or a file of another program with the
+    /// name of its network: <c>"resnet50-imagenet:weights.safetensors"</c>.
     /// </summary>
     public IReadOnlyDictionary<string, string> Given { get; init; } =
         ImmutableDictionary<string, string>.Empty;
@@ -50,8 +50,8 @@ public sealed record PretrainOptions
     public int? Batch { get; init; }
 
     /// <summary>
-    /// <c>"lars"</c>, <c>"larc"</c>, <c>"sgd"</c>, <c>"nesterov"</c>, <c>"adam"</c> or <c>"adamw"</c>, each with
-    /// warm-up and cosine decay.
+    /// <c>"lars"</c>, <c>"larc"</c>, <c>"sgd"</c>, <c>"nesterov"</c>, <c>"adam"</c> or <c>"adamw"</c>, each
+    /// with warm-up and cosine decay.
     /// </summary>
     public string? Optimizer { get; init; }
 

@@ -143,7 +143,10 @@ let tests =
                 let convolutions = names parameters |> Set.filter (fun n -> n.Contains "conv")
                 // The stem, two a block, and a shortcut for each of the three groups.
                 Expect.hasLength convolutions (1 + 2 * 3 * blocks + 3) (string depth)
-                Expect.equal parameters["conv1.weight"].shape [| 16L; 3L; 3L; 3L |] "the stem's width is fixed"
+                Expect.equal
+                    parameters["conv1.weight"].shape
+                    [| 16L; 3L; 3L; 3L |]
+                    "the stem's width is fixed"
                 let norms = names parameters |> Set.filter (fun n -> n.EndsWith "weight@adv")
                 Expect.hasLength norms (2 * 3 * blocks + 1) "batch norms"
                 Expect.equal network.FeatureWidth 8L "features"

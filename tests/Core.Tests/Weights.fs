@@ -177,16 +177,18 @@ let tests =
                         Expect.equal encoder.Input colours "its channels and classes"))
         ]
 
-        test "every batch norm of a ResNet-50 has another branch's weights, those of the shortcuts included" (fun () ->
-            let count name width branches =
-                let network = (Expect.wantOk (Zoo.find name (Some width)) name) colour branches
-                fst (init 1UL network) |> Nets.count
+        test
+            "every batch norm of a ResNet-50 has another branch's weights, those of the shortcuts included"
+            (fun () ->
+                let count name width branches =
+                    let network = (Expect.wantOk (Zoo.find name (Some width)) name) colour branches
+                    fst (init 1UL network) |> Nets.count
 
-            // A batch norm's weight and bias for another branch: channels of each norm, shortcuts included.
-            let norms = 64 + (64 + 64 + 256) * 3 + 256 + (128 + 128 + 512) * 4 + 512
-            let norms = norms + (256 + 256 + 1024) * 6 + 1024 + (512 + 512 + 2048) * 3 + 2048
-            let more = count "resnet50" 4L [ clean; adv ] - count "resnet50" 4L [ clean ]
-            Expect.equal more (int64 (2 * norms / 16)) "one more branch")
+                // A batch norm's weight and bias for another branch: channels of each norm, shortcuts included.
+                let norms = 64 + (64 + 64 + 256) * 3 + 256 + (128 + 128 + 512) * 4 + 512
+                let norms = norms + (256 + 256 + 1024) * 6 + 1024 + (512 + 512 + 2048) * 3 + 2048
+                let more = count "resnet50" 4L [ clean; adv ] - count "resnet50" 4L [ clean ]
+                Expect.equal more (int64 (2 * norms / 16)) "one more branch")
 
         test "an encoder without a classifier has no head" (fun () ->
             let state =

@@ -8,8 +8,8 @@ type Stem =
     | ImageNetStem
 
 /// Residual networks (He et al. 2016) with PyTorch's parameter names and torchvision's start: convolutions
-/// normal with variance 2 over fan-out (He et al. 2015), batch norms at 1 and 0. Every batch norm, those of the
-/// shortcuts included, has all branches.
+/// normal with variance 2 over fan-out (He et al. 2015), batch norms at 1 and 0. Every batch norm, those of
+/// the shortcuts included, has all branches.
 [<RequireQualifiedAccess>]
 module ResNet =
 

@@ -5,8 +5,8 @@ open System.Globalization
 open FsToolkit.ErrorHandling
 open TorchSharp
 
-/// Weights that another program trained: a state dict under PyTorch's names, in safetensors. The network is one
-/// of the zoo's; its width, the channels of its images and its classes are read from the file.
+/// Weights that another program trained: a state dict under PyTorch's names, in safetensors. The network is
+/// one of the zoo's; its width, the channels of its images and its classes are read from the file.
 [<RequireQualifiedAccess>]
 module Pretrained =
 
@@ -31,9 +31,9 @@ module Pretrained =
 
         if numbers.Length = parts.Length then Some numbers else None
 
-    /// Mean and standard deviation of each channel, in [0, 1]: those of a data set by name, <c>"imagenet"</c>,
-    /// <c>"cifar10"</c> or <c>"cifar100"</c>; <c>"none"</c>, as most robust networks have it; or the numbers,
-    /// <c>"0.5,0.5,0.5/0.2,0.2,0.2"</c>. A single number holds for all channels.
+    /// Mean and standard deviation of each channel, in [0, 1]: those of a data set by name,
+    /// <c>"imagenet"</c>, <c>"cifar10"</c> or <c>"cifar100"</c>; <c>"none"</c>, as most robust networks have
+    /// it; or the numbers, <c>"0.5,0.5,0.5/0.2,0.2,0.2"</c>. A single number holds for all channels.
     let normalisation (text: string) : Result<float list * float list, Error> =
         let known = normalisations |> List.map fst
 
@@ -110,8 +110,8 @@ module Pretrained =
         ]
         |> List.choose id
 
-    /// A network's parameters and buffers out of a state dict under PyTorch's names, without branches: copies,
-    /// in every branch the same, in the state dict's own type. num_batches_tracked and DataParallel's
+    /// A network's parameters and buffers out of a state dict under PyTorch's names, without branches:
+    /// copies, in every branch the same, in the state dict's own type. num_batches_tracked and DataParallel's
     /// <c>"module."</c> are passed over. path is for the error, which says what is missing, unknown or of
     /// another shape.
     let fit path (network: Network) (tensors: Map<string, Tensor>) : Result<Parameters * Buffers, Error> =
@@ -189,11 +189,11 @@ module Pretrained =
             | None -> input, width, build input branches
     }
 
-    /// A network of the zoo with the weights in a file, float32 on the device, the same in every branch: ready
-    /// to be evaluated, attacked and learnt from. Where the file has a classifier, fc.weight and fc.bias, the
-    /// network has the head <c>"fc"</c>. normalise: mean and standard deviation of each channel, or one of each
-    /// for all. The encoder belongs to the caller; its branch is the first; its configuration says the network
-    /// alone, under the method <c>"pretrained"</c>.
+    /// A network of the zoo with the weights in a file, float32 on the device, the same in every branch:
+    /// ready to be evaluated, attacked and learnt from. Where the file has a classifier, fc.weight and
+    /// fc.bias, the network has the head <c>"fc"</c>. normalise: mean and standard deviation of each channel,
+    /// or one of each for all. The encoder belongs to the caller; its branch is the first; its configuration
+    /// says the network alone, under the method <c>"pretrained"</c>.
     let withBranches
         (branches: Branch list)
         (architecture: string)
@@ -235,8 +235,8 @@ module Pretrained =
         withBranches [ Branch "clean" ] architecture normalise device path
 
     /// The same by names: what images are normalised by is read by <c>normalisation</c>; None for the usual.
-    let byName (architecture: string) (normalise: string option) device path : Result<Encoder, Error> = result {
-        let! found = Zoo.named architecture
+    let byName (network: string) (normalise: string option) device path : Result<Encoder, Error> = result {
+        let! found = Zoo.named network
 
         let! normalise =
             match normalise with
