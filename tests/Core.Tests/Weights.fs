@@ -119,7 +119,8 @@ let private load name file = Pretrained.load name (mean, std) cpu file
 let private answers (classify: Tensor -> Tensor) (x: Tensor) =
     let x = x.detach().requires_grad_ true
     let logits = classify x
-    let loss = (CrossEntropy.perSample logits (torch.arange (x.shape[0]))).mean()
+    let loss =
+        (CrossEntropy.perSample logits (torch.arange (x.shape[0].ToScalar(), dtype = torch.int64))).mean()
     let gradient = torch.autograd.grad (ResizeArray [ loss ], ResizeArray [ x ])
     floats logits, floats gradient[0], number loss
 
