@@ -45,14 +45,17 @@ type PretrainArguments =
             | Dataset _ -> "data set; `advcontrast data` lists them (default: sample, which is embedded)."
             | Data _ -> "folder with the data set's files."
             | Images _ -> "train on this many images, drawn by the seed (default: all)."
-            | Network _ -> "small, resnet18 or resnet18-imagenet (default: the method's)."
-            | Width _ -> "channels of the network's first stage (default: the network's)."
+            | Network _ ->
+                "small, resnet18, resnet34, resnet50, each of these as resnet18-imagenet, wrn-28-10 or wrn-34-10 (default: the method's)."
+            | Width _ ->
+                "channels of the network's first stage; of a wrn 16 times the widening (default: the network's)."
             | Given _ ->
-                "STAGE=RUN: a run's folder in place of a stage of the method, or for one that only you can name; may be repeated."
+                "STAGE=RUN: a run's folder in place of a stage of the method, or for one that only you can name, or NETWORK:FILE, a .safetensors file of another program; may be repeated."
             | Epochs _ ->
                 "passes over the images (default: the method's); a method of several stages divides them as its recipe does."
             | Batch _ -> "images a step (default: the method's)."
-            | Optimizer _ -> "lars, sgd or adam, with warm-up and cosine decay (default: the method's)."
+            | Optimizer _ ->
+                "lars, larc, sgd, nesterov, adam or adamw, with warm-up and cosine decay (default: the method's)."
             | Learning_Rate _ -> "peak of the learning rate, with --optimizer."
             | Threat _ -> "what the adversary may do, as linf:8/255 or l2:0.5 (default: the method's)."
             | Seed _ -> "seed of every draw (default: 1)."
@@ -67,6 +70,8 @@ type PretrainArguments =
 
 type EvaluateArguments =
     | [<Mandatory>] From of RUN: string
+    | Network of NAME: string
+    | Normalise of NAME: string
     | Dataset of NAME: string
     | Data of DIR: string
     | Images of N: int
@@ -80,7 +85,11 @@ type EvaluateArguments =
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
-            | From _ -> "the run's folder, or its .safetensors file."
+            | From _ ->
+                "the run's folder, or its .safetensors file; with --network, a .safetensors file of another program under PyTorch's names."
+            | Network _ -> "the network that a file of another program has the weights of: resnet50-imagenet."
+            | Normalise _ ->
+                "what that program normalised images by: none, imagenet, cifar10, cifar100 or MEAN/STD as numbers with commas (default: imagenet for the networks named so)."
             | Dataset _ -> "data set to fit and to test on (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "test on the first so many images (default: all)."

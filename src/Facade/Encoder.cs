@@ -56,6 +56,24 @@ public sealed class Encoder : IDisposable
         });
     }
 
+    /// <summary>Loads weights that another program trained, onto the CPU.</summary>
+    /// <param name="path">A .safetensors file with a state dict under PyTorch's names.</param>
+    /// <param name="network">Which network they are of: <c>"resnet50-imagenet"</c>; see Workbench.Networks.
+    /// Its width, and the channels of its images, are the file's.</param>
+    /// <param name="normalise">What images were normalised by: <c>"none"</c>, <c>"imagenet"</c>,
+    /// <c>"cifar10"</c>, <c>"cifar100"</c> or <c>"MEAN/STD"</c>, numbers with commas; null for ImageNet's
+    /// where the network is named so.</param>
+    /// <exception cref="AdvContrastException">
+    /// Missing; Damaged where names or shapes do not fit; UnknownName; BadOption; Runtime without libtorch.
+    /// </exception>
+    public static Encoder Load(string path, string network, string? normalise = null)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        ArgumentNullException.ThrowIfNull(network);
+        return Border.Run(() => new Encoder(Core.PretrainedModule.byName(
+            network, OptionModule.OfObj(normalise), torch.CPU, path).OrThrow()));
+    }
+
     /// <summary>The features of images; differentiable in the images.</summary>
     /// <param name="images">[n; c; h; w], floating point in [0, 1], on the encoder's device.</param>
     /// <returns>[n; f], float32; belongs to the caller's dispose scope.</returns>

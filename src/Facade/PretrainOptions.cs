@@ -27,12 +27,16 @@ public sealed record PretrainOptions
     /// <summary>A network: <c>"small"</c>, <c>"resnet18"</c>; see Workbench.Networks.</summary>
     public string? Network { get; init; }
 
-    /// <summary>Channels of the network's first stage, 1 to 1024; null for the network's own.</summary>
+    /// <summary>
+    /// Channels of the network's first stage, 1 to 1024; of a wide ResNet 16 times its widening; null for the
+    /// network's own.
+    /// </summary>
     public int? Width { get; init; }
 
     /// <summary>
     /// Runs that take the place of a method's first stages, or that only you can name: the stage's name and
-    /// the run's folder, as <c>{ ["teacher"] = "runs/simclr" }</c>.
+    /// the run's folder, as <c>{ ["teacher"] = "runs/simclr" }</c>, or a file of another program with the
+    /// name of its network: <c>"resnet50-imagenet:weights.safetensors"</c>.
     /// </summary>
     public IReadOnlyDictionary<string, string> Given { get; init; } =
         ImmutableDictionary<string, string>.Empty;
@@ -45,7 +49,10 @@ public sealed record PretrainOptions
     /// <summary>Images a step, 1 or more.</summary>
     public int? Batch { get; init; }
 
-    /// <summary><c>"lars"</c>, <c>"sgd"</c> or <c>"adam"</c>, each with warm-up and cosine decay.</summary>
+    /// <summary>
+    /// <c>"lars"</c>, <c>"larc"</c>, <c>"sgd"</c>, <c>"nesterov"</c>, <c>"adam"</c> or <c>"adamw"</c>, each
+    /// with warm-up and cosine decay.
+    /// </summary>
     public string? Optimizer { get; init; }
 
     /// <summary>The peak of the learning rate, above 0; needs an optimiser.</summary>

@@ -56,6 +56,70 @@ let private fashion (folder: Folder) =
     File.WriteAllBytes(folder.At "data/t10k-images-idx3-ubyte", images)
     File.WriteAllBytes(folder.At "data/t10k-labels-idx1-ubyte", labels)
 
+// --- safetensors as other programs write it: the small network, two channels wide
+
+let private state =
+    let sizes = [ 1; 2; 4; 4; 8; 8 ]
+
+    [
+        for layer, (from, into) in List.indexed (List.pairwise sizes) do
+            $"conv{layer + 1}.weight", [ into; from; 3; 3 ]
+
+            for part in [ "weight"; "bias"; "running_mean"; "running_var" ] do
+                $"bn{layer + 1}.{part}", [ into ]
+    ]
+
+let private stateDict (entries: (string * int list) list) =
+    let random = Random 1
+    let count = List.fold (*) 1
+
+    // Variances and scales about 1, all else about 0.
+    let value (name: string) =
+        let noise = 0.6 * (random.NextDouble() - 0.5)
+        let scales = name.StartsWith "bn" && (name.EndsWith "weight" || name.EndsWith "var")
+        float32 (if scales then 1.0 + noise else noise)
+
+    let bodies = [
+        for name, shape in entries ->
+            Array.init (count shape) (fun _ -> value name) |> Array.collect BitConverter.GetBytes
+    ]
+
+    let starts = bodies |> List.scan (fun at body -> at + body.Length) 0
+
+    let header =
+        [
+            for (name, shape), (from, until) in List.zip entries (List.pairwise starts) ->
+                let shape = String.Join(",", shape)
+                $"\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[{from},{until}]}}"
+        ]
+        |> String.concat ","
+        |> fun entries -> Text.Encoding.UTF8.GetBytes("{" + entries + "}")
+
+    Array.concat [ BitConverter.GetBytes(uint64 header.Length); header; yield! bodies ]
+
+let private withWeights (folder: Folder) = File.WriteAllBytes(folder.At "w.safetensors", stateDict state)
+
+let private evaluatesWeights () =
+    use folder = new Folder()
+    withWeights folder
+    let command = "evaluate --from w.safetensors --network small --normalise none --dataset sample"
+    succeed folder (command + " --images 100 --attack fgsm --json figures.json") |> ignore
+    let figures = json folder "figures.json"
+    Expect.equal (figures.GetProperty("method").GetString()) "pretrained" "no method of ours"
+    let clean = figures.GetProperty("accuracies")[0]
+    let correct = clean.GetProperty("correct").GetInt32()
+    Expect.isGreaterThan correct 25 "features of random weights tell more than chance"
+
+let private foreignWeights = [
+    "without its network", "", 5, "name of their network"
+    "without what it normalised by", "--network small", 2, "--normalise"
+    "normalised by nothing known", "--network small --normalise imagnet", 3, "'imagenet'"
+    "of another network", "--network resnet18 --normalise none", 5, "does not fit ResNet-18"
+    "of no network", "--network smal --normalise none", 3, "'small'"
+    "normalised for colours", "--network small --normalise imagenet", 2, "3 channels"
+    "with what a run knows", "--normalise none", 2, "--network"
+]
+
 // --- tests
 
 let private trains name layout =
@@ -197,6 +261,12 @@ let tests =
         yield! spoiltFashion |> List.map (refusesData "fashion-mnist" fashion)
         yield! spoiltRuns |> List.map refusesRun
         yield! spoiltManifests |> List.map refusesManifest
+        testCase "weights of another program are evaluated" evaluatesWeights
+
+        testList "weights of another program" [
+            for what, option, code, says in foreignWeights do
+                refuses what withWeights code says $"evaluate --from w.safetensors {option}"
+        ]
 
         let both folder =
             withRun folder

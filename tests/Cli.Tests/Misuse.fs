@@ -85,7 +85,7 @@ let tests =
             refuses $"pretrain {option}" nothing 2 "2 or more" (replaced option + " --out run")
 
         refuses "pretrain --width 5000" nothing 2 "1 to 1024" (replaced "--width 5000" + " --out run")
-        refuses "pretrain --optimizer adamw" nothing 3 "'adam'" (replaced "--optimizer adamw" + " --out run")
+        refuses "pretrain --optimizer adamm" nothing 3 "'adam'" (replaced "--optimizer adamm" + " --out run")
         refuses
             "pretrain --learning-rate alone"
             nothing

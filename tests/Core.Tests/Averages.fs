@@ -92,6 +92,37 @@ let tests =
                     (bits (weight name next.Online))
                     "the update moved the weights")
 
+        test "over the steps an average is a sum of all weights, by the decay of each moment" (fun () ->
+            // BYOL's momentum (Grill et al. 2020): 1 - (1 - 0.9)(cos(pi k/K) + 1)/2 at step k of K.
+            let decay k = 1.0 - 0.1 * (cos (System.Math.PI * float k / 100.0) + 1.0) / 2.0
+            let average = { ema Copied false with Decay = Schedule.cosine 0.9 1.0 }
+            let method = { SimClr.method with Averages = [ average ] }
+            let machine = machine (tinyNet grey method)
+            let name, still = "conv1.weight", { fresh machine method with Memory = Map.empty }
+            let moves k = floats (weight name still.Online) |> Array.map (fun w -> sin (float k * w))
+
+            let step (state: State) k =
+                let shape = (weight name still.Online).shape |> Array.map int |> List.ofArray
+                let outcome: Engine.Outcome = {
+                    Loss = 0.0
+                    Measures = []
+                    Gradients = Map [ name, single (tensor shape (moves k)) ]
+                    Buffers = snd state.Online
+                    AverageBuffers = Map [ "ema", snd state.Online ]
+                    Memory = Map.empty
+                }
+                Engine.update rule method state outcome
+
+            let states = [ 0..4 ] |> List.scan step still
+            let weights = states |> List.map (fun state -> floats (weight name state.Online))
+            Expect.notEqual weights[5] weights[4] "the weights move"
+
+            let expected =
+                (weights[0], List.indexed weights.Tail)
+                ||> List.fold (fun sum (k, w) -> plus (times (decay k) sum) (times (1.0 - decay k) w))
+
+            close 1e-6 (floats (weight name (List.last states).Averages["ema"])) expected "average")
+
         test "an attack sees through an average" (fun () ->
             let mutable views = Map.empty
 

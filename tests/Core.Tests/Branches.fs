@@ -14,7 +14,13 @@ open Nets
 let tests =
     testList "Branches" [
         testList "branches" [
-            for name, network in [ "ResNet-18 with ACL's head", withHead; "small", small ] do
+            for name, network in
+                [
+                    "ResNet-18 with ACL's head", withHead
+                    "ResNet-50", ResNet.resNet50 CifarStem 1L colour both
+                    "a wide ResNet", WideResNet.create 10 2L colour both
+                    "small", small
+                ] do
                 for mode in [ Train; Eval ] do
                     test (sprintf "%s, %A: one branch's tensors do not reach the other" name mode) (fun () ->
                         let source = Source 4

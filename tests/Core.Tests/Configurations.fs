@@ -56,9 +56,8 @@ let small = {
 let private training (c: Configuration) : Result<Training, Error list> = result {
     let! registered = Configuration.registered c
     let! method, precision, device = Configuration.validate c registered
-    let! dataset = Configuration.dataset c |> Result.mapError List.singleton
-    return!
-        Configuration.training c method precision device dataset Map.empty |> Result.mapError List.singleton
+    let! dataset = Preparation.dataset c |> Result.mapError List.singleton
+    return! Preparation.training c method precision device dataset Map.empty |> Result.mapError List.singleton
 }
 
 // Looks at the training of a configuration and frees its data.

@@ -46,6 +46,34 @@ let tests =
                 Expect.equal again weights "the same"
                 Expect.notEqual changed weights "another teacher"))
 
+        test "weights of another program take the place of a stage as a run's own would" (fun () ->
+            inFolder (fun folder ->
+                let teacher, file = path [ folder; "teacher" ], path [ folder; "weights.safetensors" ]
+                pretrained (Some teacher) ignore (brief "simclr") |> ignore
+
+                let write keeps =
+                    let encoder, _ = Expect.wantOk (Encoder.load teacher) "teacher"
+                    use encoder = encoder
+                    Map [
+                        for KeyValue(name, x) in Seq.append (fst encoder.Weights) (snd encoder.Weights) do
+                            if keeps name then Branch.stem name, x
+                    ]
+                    |> Weights.writePython file
+
+                // The teacher's head is no part of the network that is named.
+                write (fun name -> not (name.StartsWith "head."))
+                let given run = pretrained None ignore (brief "deacl" |> giving [ "teacher", run ])
+                Expect.equal (given ("small:" + file)) (given teacher) "the same student"
+
+                let wrong = brief "deacl" |> giving [ "teacher", "resnet18:" + file ]
+                let error = refusal (pretrain wrong)
+                says [ file; "does not fit ResNet-18" ] error "another network"
+                write (fun name -> name.StartsWith "conv")
+                let error = refusal (pretrain (brief "deacl" |> giving [ "teacher", "small:" + file ]))
+                says [ file; "it lacks 'bn1.bias'" ] error "half of it"
+                let missing = brief "deacl" |> giving [ "teacher", "small:" + path [ folder; "no" ] ]
+                Expect.equal (Error.exitCode (refusal (pretrain missing))) 4 "missing"))
+
         test "a run whose stages are given is resumed with them, and its manifest names them" (fun () ->
             inFolder (fun folder ->
                 let teacher, run = path [ folder; "teacher" ], path [ folder; "run" ]

@@ -136,6 +136,27 @@ let tests =
                 norms
                 "buffers go with them")
 
+        test "a wide ResNet has as many layers as its name says, each with all branches" (fun () ->
+            for depth, blocks in [ 10, 1; 16, 2; 28, 4 ] do
+                let network = WideResNet.create depth 2L colour both
+                let parameters, _ = init 1UL network
+                let convolutions = names parameters |> Set.filter (fun n -> n.Contains "conv")
+                // The stem, two a block, and a shortcut for each of the three groups.
+                Expect.hasLength convolutions (1 + 2 * 3 * blocks + 3) (string depth)
+                Expect.equal
+                    parameters["conv1.weight"].shape
+                    [| 16L; 3L; 3L; 3L |]
+                    "the stem's width is fixed"
+                let norms = names parameters |> Set.filter (fun n -> n.EndsWith "weight@adv")
+                Expect.hasLength norms (2 * 3 * blocks + 1) "batch norms"
+                Expect.equal network.FeatureWidth 8L "features"
+
+            for depth in [ 4; 9; 12; 30 ] do
+                refuses
+                    [ "depth"; "6n + 4"; string depth ]
+                    (fun () -> WideResNet.create depth 2L colour both |> ignore)
+                    "depth")
+
         test "names tell their branch" (fun () ->
             Expect.equal (Branch.ofName (Branch.suffix adv "bn1.weight")) (Some adv) "with one"
             Expect.equal (Branch.ofName "conv1.weight") None "without"
@@ -234,6 +255,20 @@ let tests =
                         usual.FeatureWidth
                         (a.Build a.Width colour [ clean ]).FeatureWidth
                         "its usual width")
+
+            test "published sizes are the usual ones" (fun () ->
+                for name, features in
+                    [
+                        "resnet18", 512L
+                        "resnet34", 512L
+                        "resnet34-imagenet", 512L
+                        "resnet50", 2048L
+                        "resnet50-imagenet", 2048L
+                        "wrn-28-10", 640L
+                        "wrn-34-10", 640L
+                    ] do
+                    let network = (Expect.wantOk (Zoo.find name None) name) colour [ clean ]
+                    Expect.equal network.FeatureWidth features name)
 
             test "a wrong name is met with the nearest" (fun () ->
                 let error = wantError (Zoo.find "resnet-18" None) "unknown"

@@ -75,6 +75,7 @@ let main args =
         Schedules.tests
         Transforms.tests
         Trusts.tests
+        Updates.tests
         Clusters.tests
         Steps.tests
         Engines.tests
@@ -100,6 +101,7 @@ let main args =
         Resumes.tests
         Probes.tests
         Encoders.tests
+        Weights.tests
         Accuracies.tests
         Cascades.tests
         Rankings.tests

@@ -1,4 +1,5 @@
-/// The reference values under Golden: computed with the code that was published with the papers.
+/// The reference values under Golden: computed with the code that was published with the papers, and with
+/// PyTorch by the scripts beside them.
 module Reference
 
 open System
@@ -19,6 +20,10 @@ let private cases file =
 let private losses = cases "losses.json"
 let private attacks = cases "attacks.json"
 
+/// PyTorch's networks, and its optimisers and schedulers.
+let networks = cases "networks.json"
+let optimisers = cases "optimisers.json"
+
 let private all (file: Lazy<JsonElement>) = List.ofSeq (file.Value.GetProperty("cases").EnumerateArray())
 
 /// The element that a path of keys leads to.
@@ -26,6 +31,9 @@ let rec at (keys: string list) (case: Case) : Case =
     match keys with
     | [] -> case
     | key :: rest -> at rest (case.GetProperty key)
+
+/// The parts of an object, by name.
+let parts keys (case: Case) = [ for part in (at keys case).EnumerateObject() -> part.Name, part.Value ]
 
 let has (key: string) (case: Case) = fst (case.TryGetProperty key)
 let text keys case = (at keys case).GetString()

@@ -85,7 +85,7 @@ let trace count t from = [
 // --- the stages before a method
 
 let private toTraining data made (m: Method) =
-    Expect.wantOk (Configuration.training sizes m Precision.Float32 cpu data made) m.Name
+    Expect.wantOk (Preparation.training sizes m Precision.Float32 cpu data made) m.Name
 
 let private fitted data made m =
     let t = toTraining data made (small m)

@@ -29,7 +29,7 @@ public static class BadInput
         ("method", Tiny.Options with { Method = "acl-sd" }, ErrorCode.UnknownName, "'acl-ds'"),
         ("data set", Tiny.Options with { Dataset = "mnist" }, ErrorCode.UnknownName, "sample"),
         ("network", Tiny.Options with { Network = "resnet19" }, ErrorCode.UnknownName, "'resnet18'"),
-        ("optimiser", Tiny.Options with { Optimizer = "adamw" }, ErrorCode.UnknownName, "'adam'"),
+        ("optimiser", Tiny.Options with { Optimizer = "adamm" }, ErrorCode.UnknownName, "'adam'"),
         ("precision", Tiny.Options with { Precision = "float8" }, ErrorCode.UnknownName, "float32"),
         ("device", Tiny.Options with { Device = "tpu" }, ErrorCode.BadOption, "cpu"),
         ("images", Tiny.Options with { Images = 0 }, ErrorCode.BadOption, "2 or more"),

@@ -36,8 +36,8 @@ module Layer =
                 (start, layers) ||> List.fold (fun at layer -> layer.Run call parameters at)
     }
 
-    /// main(x) + shortcut(x), then ReLU (He et al. 2016, eq. 2).
-    let residual main shortcut =
+    /// main(x) + shortcut(x) (He et al. 2016, eq. 2).
+    let sum main shortcut =
         let both = sequence [ main; shortcut ]
 
         {
@@ -47,13 +47,16 @@ module Layer =
                 fun call parameters (x, buffers) ->
                     let y, buffers = main.Run call parameters (x, buffers)
                     let skip, buffers = shortcut.Run call parameters (x, buffers)
-                    (y + skip).relu(), buffers
+                    y + skip, buffers
         }
 
     /// x itself.
     let identity = pure' "" (fun x -> x.alias ())
 
     let relu = pure' "ReLU" (fun x -> x.relu ())
+
+    /// main(x) + shortcut(x), then ReLU.
+    let residual main shortcut = { sequence [ sum main shortcut; relu ] with Text = sprintf "[%s]" main.Text }
 
     /// The mean over both spatial axes: [n; c; h; w] -> [n; c].
     let globalPool = pure' "mean" (fun x -> x.mean ([| 2L; 3L |]))

@@ -7,42 +7,67 @@ type Stem =
     /// 7x7, stride 2, then max-pooling: for images of about 224 pixels.
     | ImageNetStem
 
-/// Residual networks (He et al. 2016) with PyTorch's parameter names.
+/// Residual networks (He et al. 2016) with PyTorch's parameter names and torchvision's start: convolutions
+/// normal with variance 2 over fan-out (He et al. 2015), batch norms at 1 and 0. Every batch norm, those of
+/// the shortcuts included, has all branches.
 [<RequireQualifiedAccess>]
 module ResNet =
 
-    // Two 3x3 convolutions around an identity, or around a 1x1 projection where the shape changes.
-    let private basicBlock branches name (from: int64) (into: int64) stride =
-        let part suffix = name + "." + suffix
+    // How a block is made, and its channels for each of the stage's width.
+    type private Block = { Make: Branch list -> string -> int64 -> int64 -> int64 -> Layer; Expansion: int64 }
 
-        let main =
+    // A projection by 1x1 where the shape changes.
+    let private shortcut branches name (from: int64) (into: int64) stride =
+        if stride = 1L && from = into then
+            Layer.identity
+        else
             Layer.sequence [
-                Layer.conv (part "conv1") from into 3L stride 1L
-                Layer.batchNorm branches (part "bn1") into
-                Layer.relu
-                Layer.conv (part "conv2") into into 3L 1L 1L
-                Layer.batchNorm branches (part "bn2") into
+                Layer.conv (name + ".downsample.0") from into 1L stride 0L
+                Layer.batchNorm branches (name + ".downsample.1") into
             ]
 
-        let shortcut =
-            if stride = 1L && from = into then
-                Layer.identity
-            else
-                Layer.sequence [
-                    Layer.conv (part "downsample.0") from into 1L stride 0L
-                    Layer.batchNorm branches (part "downsample.1") into
+    // A square convolution that keeps the size but for its stride, then batch norm.
+    let private part branches name index (from: int64) (into: int64) size stride = [
+        Layer.conv (sprintf "%s.conv%d" name index) from into size stride (size / 2L)
+        Layer.batchNorm branches (sprintf "%s.bn%d" name index) into
+    ]
+
+    let private joined branches name from into stride parts =
+        Layer.residual
+            (parts |> List.reduce (fun one next -> one @ [ Layer.relu ] @ next) |> Layer.sequence)
+            (shortcut branches name from into stride)
+
+    // Two 3x3 convolutions.
+    let private basic = {
+        Make =
+            fun branches name from width stride ->
+                joined branches name from width stride [
+                    part branches name 1 from width 3L stride
+                    part branches name 2 width width 3L 1L
                 ]
+        Expansion = 1L
+    }
 
-        Layer.residual main shortcut
+    // 1x1 down, 3x3 with the stride (torchvision's v1.5; the paper has it at the first 1x1), 1x1 up.
+    let private bottleneck = {
+        Make =
+            fun branches name from width stride ->
+                joined branches name from (4L * width) stride [
+                    part branches name 1 from width 1L 1L
+                    part branches name 2 width width 3L stride
+                    part branches name 3 width (4L * width) 1L 1L
+                ]
+        Expansion = 4L
+    }
 
-    let private stage branches index blocks from into stride =
-        List.init blocks (fun block ->
-            let name = sprintf "layer%d.%d" index block
+    let private stage block branches index blocks from width stride =
+        List.init blocks (fun at ->
+            let name = sprintf "layer%d.%d" index at
 
-            if block = 0 then
-                basicBlock branches name from into stride
+            if at = 0 then
+                block.Make branches name from width stride
             else
-                basicBlock branches name into into 1L)
+                block.Make branches name (block.Expansion * width) width 1L)
 
     let private stem kind branches (channels: int64) (width: int64) =
         let entry size stride padding = [
@@ -55,18 +80,32 @@ module ResNet =
         | CifarStem -> entry 3L 1L 1L
         | ImageNetStem -> entry 7L 2L 3L @ [ Layer.maxPool 3L 2L 1L ]
 
-    /// ResNet-18: two basic blocks in each of four stages of w, 2w, 4w, 8w channels (w = 64 as published);
-    /// features: 8w. Every batch norm, those of the shortcuts included, has all branches.
-    let resNet18 kind (width: int64) input branches =
-        let w = width
+    let private create name block (counts: int list) kind (width: int64) input branches =
+        let w, e = width, block.Expansion
+
+        let stages =
+            counts
+            |> List.mapi (fun i blocks ->
+                let out = w * (1L <<< i)
+                let from = if i = 0 then w else e * out / 2L
+                stage block branches (i + 1) blocks from out (if i = 0 then 1L else 2L))
 
         Layer.normalise input.Mean input.Std :: stem kind branches input.Channels w
-        @ stage branches 1 2 w w 1L
-        @ stage branches 2 2 w (2L * w) 2L
-        @ stage branches 3 2 (2L * w) (4L * w) 2L
-        @ stage branches 4 2 (4L * w) (8L * w) 2L
+        @ List.concat stages
         @ [ Layer.globalPool ]
         |> Backbone.ofLayers
-            (sprintf "ResNet-18, %s stem, width %d" (if kind = CifarStem then "CIFAR" else "ImageNet") w)
+            (sprintf "%s, %s stem, width %d" name (if kind = CifarStem then "CIFAR" else "ImageNet") w)
             input
-            (8L * w)
+            (8L * e * w)
+
+    /// ResNet-18: two basic blocks in each of four stages of w, 2w, 4w, 8w channels (w = 64 as published);
+    /// features: 8w.
+    let resNet18 kind width input branches = create "ResNet-18" basic [ 2; 2; 2; 2 ] kind width input branches
+
+    /// ResNet-34: 3, 4, 6 and 3 basic blocks; features: 8w.
+    let resNet34 kind width input branches = create "ResNet-34" basic [ 3; 4; 6; 3 ] kind width input branches
+
+    /// ResNet-50: 3, 4, 6 and 3 bottlenecks with the stride at the 3x3 convolution, as torchvision has it
+    /// (v1.5); stages of 4w, 8w, 16w, 32w channels; features: 32w.
+    let resNet50 kind width input branches =
+        create "ResNet-50" bottleneck [ 3; 4; 6; 3 ] kind width input branches

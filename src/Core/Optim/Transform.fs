@@ -200,11 +200,22 @@ module Transform =
             Text = sprintf "SGD, rate %s, momentum %g, weight decay %g" rate.Text mu decay
     }
 
+    /// The same with Nesterov's momentum.
+    let sgdNesterov rate mu decay = {
+        chain [ weightDecay decay; nesterov mu; scale rate ] with
+            Text = sprintf "SGD, rate %s, Nesterov momentum %g, weight decay %g" rate.Text mu decay
+    }
+
     /// ACL's LARS: the learning rate inside the momentum, v becomes mu*v + rate*ratio*(g + decay*w).
     let larsMomentum rate mu eta decay = {
         chain [ lars eta decay; scale rate; momentum mu ] with
             Text = sprintf "LARS, rate %s, momentum %g, weight decay %g, trust %g" rate.Text mu decay eta
     }
+
+    /// LARS as solo-learn runs it: scaled and cut at the rate, then momentum and rate; biases and
+    /// normalisations are neither scaled nor decayed.
+    let larcMomentum rate mu eta decay =
+        chain [ only matrices (larc (Some rate) eta decay); momentum mu; scale rate ]
 
     /// AdamW (Loshchilov and Hutter 2019): the decay beside Adam's step, both times the rate, as in PyTorch.
     let adamW rate beta1 beta2 epsilon decay =

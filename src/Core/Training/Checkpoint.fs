@@ -118,7 +118,12 @@ module Checkpoint =
     let ofTree path (metadata: Map<string, string>, tree) = result {
         let field name =
             Map.tryFind name metadata
-            |> Result.requireSome (Error.Damaged(path, "it is not a checkpoint of this program."))
+            |> Result.requireSome (
+                Error.Damaged(
+                    path,
+                    "it is not a checkpoint of this program; weights of another need the name of their network."
+                )
+            )
 
         let! configuration = field "configuration" |> Result.bind (Configuration.ofJson path)
         let! input = field "input" |> Result.bind (inputOf path)

@@ -25,13 +25,13 @@ type Configuration = {
     Network: string option
     Width: int option
     /// Runs that take the place of a method's stages, or that only the user can name: the stage's name and
-    /// the run's folder.
+    /// the run's folder, or <c>NETWORK:FILE</c> for weights of another program.
     Given: Map<string, string> option
     /// Passes over the images; a method of several stages divides them as its recipe does.
     Epochs: int option
     /// Images a step.
     Batch: int option
-    /// <c>"lars"</c>, <c>"sgd"</c> or <c>"adam"</c>, each with warm-up and cosine decay.
+    /// A rule of <c>Rule.all</c>, <c>"lars"</c>, with warm-up and cosine decay.
     Optimizer: string option
     LearningRate: float option
     /// The adversary's threat, <c>"linf:8/255"</c>.
@@ -168,14 +168,11 @@ module Configuration =
 
     // Warm-up over a tenth of the run, at most ten epochs, then half a cosine to 0.
     let private optimizer name peak epochs =
-        let schedule peak = Schedule.warmUp (min 10 (max 1 (epochs / 10))) (Schedule.cosine peak 0.0)
-        let peak usual = schedule (Option.defaultValue usual peak)
-
-        match name with
-        | "sgd" -> Ok(Transform.sgd (peak 0.1) 0.9 5e-4)
-        | "lars" -> Ok(Transform.larsMomentum (peak 5.0) 0.9 1e-3 1e-6)
-        | "adam" -> Ok(Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale (peak 1e-3) ])
-        | other -> Error(Error.UnknownName("optimiser", other, [ "lars"; "sgd"; "adam" ]))
+        Rule.find name
+        |> Result.map (fun rule ->
+            Schedule.cosine (Option.defaultValue rule.Rate peak) 0.0
+            |> Schedule.warmUp (min 10 (max 1 (epochs / 10)))
+            |> rule.Build)
 
     /// The passes over the images of one of a method's stages, or of the method after them, where the
     /// configuration says how many there are in all: divided as the recipes do, at least one each.
@@ -207,7 +204,7 @@ module Configuration =
                 Error(
                     Error.BadOption(
                         "--learning-rate",
-                        "name the optimiser too: --optimizer lars, sgd or adam."
+                        sprintf "name the optimiser too: --optimizer %s." (Rule.names ())
                     )
                 )
         | Some name, peak ->
@@ -308,85 +305,3 @@ module Configuration =
 
     /// All faults of a configuration that can be seen without its data.
     let check (c: Configuration) = registered c |> Result.bind (validate (settle c)) |> Result.map ignore
-
-    /// The training images that a configuration names. Dispose them when done.
-    let dataset (c: Configuration) = result {
-        let! all = Catalogue.load c.Dataset c.Data true
-
-        return
-            match c.Images with
-            | Some n when int64 n < all.Count ->
-                use all = all
-                Dataset.sample c.Seed n all
-            | _ -> all
-    }
-
-    // A network that a method starts from, or compares with its own, must be like its own.
-    let private fits (m: Method) (network: Network) (name: string) (model: Model) =
-        let frozen = m.Step.Passes |> List.exists (fun pass -> pass.Who = Frozen name)
-        let headed = m.Head.Text <> Head.none.Text
-        let features = network.FeatureWidth = model.Network.FeatureWidth
-        let embeddings = network.EmbeddingWidth = model.Network.EmbeddingWidth
-
-        if (m.From = Some name || frozen) && not (features && (embeddings || not (frozen && headed))) then
-            let widths (n: Network) = sprintf "%d features, embeddings of %d" n.FeatureWidth n.EmbeddingWidth
-
-            let advice =
-                sprintf
-                    "the run for '%s' gives %s; '%s' needs %s. Train it with the same --network and --width, by '%s/%s'."
-                    name
-                    (widths model.Network)
-                    m.Name
-                    (widths network)
-                    m.Name
-                    name
-
-            Error(Error.BadOption("--given", advice))
-        else
-            Ok()
-
-    /// The training of a method on a set, as a configuration describes it.
-    let training (c: Configuration) (m: Method) precision device dataset (made: Map<string, Artifact>) =
-        result {
-            let! network = networkOf c m (Dataset.input dataset)
-
-            for KeyValue(name, artifact) in made do
-                match artifact with
-                | Trained model -> do! fits m network name model
-                | _ -> ()
-
-            let pick choose =
-                made
-                |> Map.toSeq
-                |> Seq.choose (fun (name, artifact) -> choose name artifact)
-                |> Seq.concat
-                |> Map.ofSeq
-
-            return {
-                Machine = {
-                    Network = network
-                    Device = device
-                    Precision = precision
-                    Seed = c.Seed
-                    Frozen =
-                        pick (fun name artifact ->
-                            match artifact with
-                            | Trained model -> Some [ name, model ]
-                            | _ -> None)
-                }
-                Method = m
-                Dataset = dataset
-                Labels =
-                    pick (fun _ artifact ->
-                        match artifact with
-                        | Labels labels -> Some(Map.toList labels)
-                        | _ -> None)
-                Images =
-                    pick (fun name artifact ->
-                        match artifact with
-                        | Images images -> Some [ name, images ]
-                        | _ -> None)
-                Batch = Option.defaultValue m.Recipe.Batch c.Batch
-                Epochs = Option.defaultValue m.Recipe.Epochs c.Epochs
-            }
-        }

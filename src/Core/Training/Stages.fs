@@ -105,7 +105,7 @@ module Stages =
     let private fit plan journal (configuration: Configuration) (method: Method) made = result {
         let training epochs =
             let c = { configuration with Epochs = epochs }
-            Configuration.training c method plan.Precision plan.Device plan.Dataset made
+            Preparation.training c method plan.Precision plan.Device plan.Dataset made
 
         match journal.Folder with
         | Some folder when journal.Resumes && Checkpoint.existsIn folder ->
@@ -146,8 +146,23 @@ module Stages =
 
     let private namedRun plan name = plan.Configuration.Given |> Option.bind (Map.tryFind name)
 
+    // A run, or NETWORK:FILE for weights of another program. Where programs differ in what they normalise by,
+    // it is taken to be what the run normalises by.
+    let private open' plan (named: string) : Result<Encoder, Error> =
+        let run () = Encoder.load named |> Result.map fst
+
+        match named.IndexOf ':' with
+        | at when at > 0 ->
+            match Zoo.named named[.. at - 1] with
+            | Ok architecture ->
+                let own = plan.Dataset.Mean, plan.Dataset.Std
+                let normalise = Pretrained.usual architecture.Name |> Result.defaultValue own
+                Pretrained.load architecture.Name normalise plan.Device named[at + 1 ..]
+            | Error _ -> run ()
+        | _ -> run ()
+
     let private load plan path = result {
-        let! encoder, _ = Encoder.load path
+        let! encoder = open' plan path
 
         if encoder.Input.Channels = plan.Dataset.Images.shape[1] then
             return encoder
@@ -232,7 +247,7 @@ module Stages =
     /// caller.
     let run journal (configuration: Configuration) (method: Method) : Result<Encoder, Error list> = result {
         let! method, precision, device = Configuration.validate configuration method
-        let! dataset = Configuration.dataset configuration |> Result.mapError List.singleton
+        let! dataset = Preparation.dataset configuration |> Result.mapError List.singleton
         use dataset = dataset
         configuration.Threads |> Option.iter torch.set_num_threads
 

@@ -1,0 +1,89 @@
+namespace AdvContrast.Core
+
+open FsToolkit.ErrorHandling
+
+/// From a configuration to a training that can begin: its data, and what earlier stages brought.
+[<RequireQualifiedAccess>]
+module Preparation =
+
+    /// The training images that a configuration names. Dispose them when done.
+    let dataset (c: Configuration) = result {
+        let! all = Catalogue.load c.Dataset c.Data true
+
+        return
+            match c.Images with
+            | Some n when int64 n < all.Count ->
+                use all = all
+                Dataset.sample c.Seed n all
+            | _ -> all
+    }
+
+    // A network that a method starts from, or compares with its own, must be like its own.
+    let private fits (m: Method) (network: Network) (name: string) (model: Model) =
+        let frozen = m.Step.Passes |> List.exists (fun pass -> pass.Who = Frozen name)
+        let headed = m.Head.Text <> Head.none.Text
+        let features = network.FeatureWidth = model.Network.FeatureWidth
+        let embeddings = network.EmbeddingWidth = model.Network.EmbeddingWidth
+
+        if (m.From = Some name || frozen) && not (features && (embeddings || not (frozen && headed))) then
+            let widths (n: Network) = sprintf "%d features, embeddings of %d" n.FeatureWidth n.EmbeddingWidth
+
+            let advice =
+                sprintf
+                    "the run for '%s' gives %s; '%s' needs %s. Train it with the same --network and --width, by '%s/%s'."
+                    name
+                    (widths model.Network)
+                    m.Name
+                    (widths network)
+                    m.Name
+                    name
+
+            Error(Error.BadOption("--given", advice))
+        else
+            Ok()
+
+    /// The training of a method on a set, as a configuration describes it.
+    let training (c: Configuration) (m: Method) precision device dataset (made: Map<string, Artifact>) =
+        result {
+            let! network = Configuration.networkOf c m (Dataset.input dataset)
+
+            for KeyValue(name, artifact) in made do
+                match artifact with
+                | Trained model -> do! fits m network name model
+                | _ -> ()
+
+            let pick choose =
+                made
+                |> Map.toSeq
+                |> Seq.choose (fun (name, artifact) -> choose name artifact)
+                |> Seq.concat
+                |> Map.ofSeq
+
+            return {
+                Machine = {
+                    Network = network
+                    Device = device
+                    Precision = precision
+                    Seed = c.Seed
+                    Frozen =
+                        pick (fun name artifact ->
+                            match artifact with
+                            | Trained model -> Some [ name, model ]
+                            | _ -> None)
+                }
+                Method = m
+                Dataset = dataset
+                Labels =
+                    pick (fun _ artifact ->
+                        match artifact with
+                        | Labels labels -> Some(Map.toList labels)
+                        | _ -> None)
+                Images =
+                    pick (fun name artifact ->
+                        match artifact with
+                        | Images images -> Some [ name, images ]
+                        | _ -> None)
+                Batch = Option.defaultValue m.Recipe.Batch c.Batch
+                Epochs = Option.defaultValue m.Recipe.Epochs c.Epochs
+            }
+        }
