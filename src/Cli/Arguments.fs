@@ -33,6 +33,9 @@ type PretrainArguments =
     | Device of NAME: string
     | Precision of NAME: string
     | Threads of N: int
+    | Checkpoint_Every of RHYTHM: string
+    | Keep of N: int
+    | Keep_Best
     | [<AltCommandLine "-o">] Out of DIR: string
     | Config of FILE: string
     | Resume of DIR: string
@@ -63,6 +66,10 @@ type PretrainArguments =
             | Precision _ ->
                 "auto, float32 or bfloat16, for training and attack passes (default: auto, bfloat16 where the machine has it)."
             | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Checkpoint_Every _ ->
+                "when a checkpoint is written, besides at the end: epoch, 500 for steps, or 10min (default: epoch)."
+            | Keep _ -> "checkpoints that the folder keeps, the newest and those before it (default: 2)."
+            | Keep_Best -> "keep the one after the epoch of the lowest mean loss as well."
             | Out _ -> "folder of the run (default: runs/METHOD-DATASET)."
             | Config _ -> "repeat the run of a run.json; other options change what it says."
             | Resume _ -> "go on with the interrupted run in this folder."

@@ -76,6 +76,23 @@ public sealed record PretrainOptions
     /// <summary>Threads of libtorch, 1 or more; null leaves its own choice.</summary>
     public int? Threads { get; init; }
 
+    /// <summary>
+    /// When a checkpoint is written, besides at the end: <c>"epoch"</c>, <c>"500"</c> for every 500 steps,
+    /// <c>"10min"</c> for every 10 minutes; null for every epoch.
+    /// </summary>
+    public string? CheckpointEvery { get; init; }
+
+    /// <summary>
+    /// How many checkpoints the folder keeps, 1 or more: the newest and those before it; null for 2.
+    /// </summary>
+    public int? Keep { get; init; }
+
+    /// <summary>
+    /// Whether the folder also keeps the checkpoint after the epoch of the lowest mean loss, as
+    /// checkpoint.best.safetensors.
+    /// </summary>
+    public bool KeepBest { get; init; }
+
     /// <summary>The run's folder, for checkpoints and run.json; null keeps nothing on disk.</summary>
     public string? Out { get; init; }
 
@@ -108,6 +125,9 @@ public sealed record PretrainOptions
         Device = c.Device,
         Precision = c.Precision,
         Threads = c.Threads.OrNone(),
+        CheckpointEvery = c.CheckpointEvery.OrNull(),
+        Keep = c.Keep.OrNone(),
+        KeepBest = c.KeepBest,
     };
 
     internal Core.Configuration ToCore() => new(
@@ -128,5 +148,8 @@ public sealed record PretrainOptions
         seed: Seed,
         device: Device,
         precision: Precision,
-        threads: OptionModule.OfNullable(Threads));
+        threads: OptionModule.OfNullable(Threads),
+        checkpointEvery: OptionModule.OfObj(CheckpointEvery),
+        keep: OptionModule.OfNullable(Keep),
+        keepBest: KeepBest);
 }

@@ -78,11 +78,11 @@ let private killedUnderAttack () =
     let notes = folder.At "run/evaluation.json"
     // So small a radius leaves every stage its work.
     let evaluate file =
-        "evaluate --from run --images 20 --attack autoattack --threat linf:0.0001 --json " + file
+        "evaluate --from run --images 4 --attack autoattack --threat linf:0.0001 --json " + file
 
     let mutable stages = Set.empty
 
-    for _ in 1..6 do
+    for _ in 1..4 do
         let before = if File.Exists notes then File.ReadAllText notes else ""
         use child = start [] folder (evaluate "never.json")
         waitFor "progress" (fun () -> File.Exists notes && File.ReadAllText notes <> before)

@@ -28,6 +28,8 @@ let tests =
             "--given <STAGE RUN>"
             "--resume <DIR>"
             "--config <FILE>"
+            "--checkpoint-every <RHYTHM>"
+            "--keep-best"
             "--json"
         ]
         looks "help for evaluate" "evaluate --help" [ "--from <RUN>"; "--attack"; "--threat"; "--json" ]

@@ -37,7 +37,7 @@ let private checkpoint method step = {
     State = rich method step
 }
 
-let private save folder checkpoint = Expect.wantOk (Checkpoint.save folder checkpoint) "saved"
+let private save folder checkpoint = Expect.wantOk (Checkpoint.save folder 2 checkpoint) "saved"
 
 // Loads, looks and frees.
 let private loading path look =
@@ -214,7 +214,7 @@ let tests =
 
                 let error =
                     wantError
-                        (Checkpoint.save (Path.Combine(folder, "none")) (checkpoint SimClr.method 1))
+                        (Checkpoint.save (Path.Combine(folder, "none")) 2 (checkpoint SimClr.method 1))
                         "no folder"
                 Expect.equal (Error.exitCode error) 6 "not writable"
                 Expect.equal (names folder) [| "file" |] "nothing left behind"))

@@ -222,7 +222,7 @@ let tests =
                                 Deployment = Deployment.ofMethod true t.Method
                                 State = taken
                             }
-                            Expect.isOk (Checkpoint.save folder checkpoint) "saved"
+                            Expect.isOk (Checkpoint.save folder 2 checkpoint) "saved"
                         finally
                             State.dispose taken
 

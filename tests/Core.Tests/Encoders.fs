@@ -50,7 +50,7 @@ let tests =
         test "an encoder is loaded from a run's folder, and freed whole" (fun () ->
             inFolder (fun folder ->
                 let checkpoint = checkpointOf Acl.dualStream
-                Expect.isOk (Checkpoint.save folder checkpoint) "saved"
+                Expect.isOk (Checkpoint.save folder 2 checkpoint) "saved"
                 let before = torch.Tensor.TotalCount
                 let encoder, warning = Expect.wantOk (Encoder.load folder) "loaded"
                 Expect.isNone warning "warning"
@@ -71,7 +71,7 @@ let tests =
                         (fun c -> { c with Device = "abacus" }), 2, "--device"
                     ] do
                     Expect.isOk
-                        (Checkpoint.save folder {
+                        (Checkpoint.save folder 2 {
                             checkpoint with
                                 Configuration = change checkpoint.Configuration
                         })

@@ -146,7 +146,7 @@ let tests =
                     error
                     "another width"
                 let checkpoint = checkpointOf SimClr.method
-                Expect.isOk (Checkpoint.save folder { checkpoint with Input = colour }) "saved"
+                Expect.isOk (Checkpoint.save folder 2 { checkpoint with Input = colour }) "saved"
                 State.dispose checkpoint.State
                 let before = torch.Tensor.TotalCount
                 let error = refusal (pretrain (brief "deacl" |> giving [ "teacher", folder ]))

@@ -91,6 +91,7 @@ let main args =
         Datasets.tests
         Files.tests
         Checkpoints.tests
+        Keepings.tests
         Configurations.tests
         Manifests.tests
         Runs.tests

@@ -24,7 +24,7 @@ let tests =
                                 Deployment = Deployment.ofMethod true t.Method
                                 State = taken
                             }
-                            Expect.isOk (Checkpoint.save folder checkpoint) "saved"
+                            Expect.isOk (Checkpoint.save folder 2 checkpoint) "saved"
                             Tree.hash (State.toTree taken)
                         finally
                             State.dispose taken

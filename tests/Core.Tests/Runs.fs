@@ -108,7 +108,7 @@ let tests =
                                             Deployment = Deployment.ofMethod true method
                                             State = state
                                         }
-                                        Expect.isOk (Checkpoint.save folder checkpoint) "saved")
+                                        Expect.isOk (Checkpoint.save folder 2 checkpoint) "saved")
 
                                     let loaded, _ = Expect.wantOk (Checkpoint.load folder) "loaded"
                                     let rest = trace t (fun () -> loaded.State)

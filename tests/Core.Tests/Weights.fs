@@ -266,7 +266,7 @@ let tests =
 
             inFolder (fun folder ->
                 let checkpoint = checkpointOf SimClr.method
-                Expect.isOk (Checkpoint.save folder checkpoint) "saved"
+                Expect.isOk (Checkpoint.save folder 2 checkpoint) "saved"
                 State.dispose checkpoint.State
                 let file = path [ folder; "checkpoint.safetensors" ]
                 says [ "--network"; file; "a run of this program" ] (refused file none "small") "a run"

@@ -49,6 +49,10 @@ module Pretrain =
             Device = arguments.TryGetResult PretrainArguments.Device |> orElse start.Device
             Precision = arguments.TryGetResult PretrainArguments.Precision |> orElse start.Precision
             Threads = start.Threads |> option (arguments.TryGetResult PretrainArguments.Threads)
+            CheckpointEvery =
+                start.CheckpointEvery |> option (arguments.TryGetResult PretrainArguments.Checkpoint_Every)
+            Keep = start.Keep |> option (arguments.TryGetResult PretrainArguments.Keep)
+            KeepBest = start.KeepBest || arguments.Contains PretrainArguments.Keep_Best
         }
     }
 

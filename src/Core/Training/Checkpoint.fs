@@ -1,6 +1,7 @@
 namespace AdvContrast.Core
 
 open System
+open System.Globalization
 open System.IO
 open System.Text.Json
 open FsToolkit.ErrorHandling
@@ -45,7 +46,14 @@ type Checkpoint = {
 module Checkpoint =
 
     let private newest = "checkpoint.safetensors"
-    let private previous = "checkpoint.previous.safetensors"
+    let private best = "checkpoint.best.safetensors"
+
+    // The one before the newest is 1, the one before that 2.
+    let private earlier age =
+        if age = 1 then
+            "checkpoint.previous.safetensors"
+        else
+            sprintf "checkpoint.previous-%d.safetensors" age
 
     /// Whether a folder holds a run's checkpoint.
     let existsIn (folder: string) = File.Exists(Path.Combine(folder, newest))
@@ -53,9 +61,9 @@ module Checkpoint =
     /// Removes a run's checkpoints from a folder, so that another run can take its place.
     let remove (folder: string) =
         try
-            for name in [ newest; previous ] do
-                let path = Path.Combine(folder, name)
-                if File.Exists path then File.Delete path
+            if Directory.Exists folder then
+                for path in Directory.GetFiles(folder, "checkpoint*.safetensors") do
+                    File.Delete path
 
             Ok()
         with
@@ -76,24 +84,52 @@ module Checkpoint =
         | :? NotSupportedException
         | :? ArgumentException as e -> Error(Error.NotWritable(folder, e.Message))
 
-    /// Writes a checkpoint into a run's folder; the one that was newest becomes the previous one.
-    let save (folder: string) (checkpoint: Checkpoint) =
-        let path = Path.Combine(folder, newest)
-
+    let private write (path: string) further (checkpoint: Checkpoint) =
         let metadata =
             Map [
                 "configuration", Configuration.toJson checkpoint.Configuration
                 "input", JsonSerializer.Serialize(checkpoint.Input, Configuration.json)
                 "deployment", JsonSerializer.Serialize(checkpoint.Deployment, Configuration.json)
+                yield! further
             ]
 
-        try
-            if File.Exists path then File.Copy(path, Path.Combine(folder, previous), true)
+        Safetensors.write path metadata (State.toTree checkpoint.State)
 
-            Safetensors.write path metadata (State.toTree checkpoint.State)
+    /// Writes a checkpoint into a run's folder, which keeps so many: this one and those before it.
+    let save (folder: string) keep (checkpoint: Checkpoint) =
+        let at name = Path.Combine(folder, name)
+
+        try
+            for age in keep - 1 .. -1 .. 2 do
+                if File.Exists(at (earlier (age - 1))) then
+                    File.Move(at (earlier (age - 1)), at (earlier age), true)
+
+            // A copy, so that there is no moment without a newest one.
+            if keep > 1 && File.Exists(at newest) then
+                File.Copy(at newest, at (earlier 1) + ".part", true)
+                File.Move(at (earlier 1) + ".part", at (earlier 1), true)
+
+            write (at newest) [] checkpoint
         with
         | :? IOException
-        | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
+        | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(at newest, e.Message))
+
+    /// Writes the checkpoint that is the best of a run so far, in place of the one before; loss: the mean loss
+    /// of its epoch.
+    let saveBest (folder: string) (loss: float) checkpoint =
+        let text = loss.ToString("R", CultureInfo.InvariantCulture)
+        write (Path.Combine(folder, best)) [ "loss", text ] checkpoint
+
+    /// The mean loss of the best one's epoch; None where there is no best one that can be read.
+    let bestLoss (folder: string) =
+        match Safetensors.read (Path.Combine(folder, best)) with
+        | Error _ -> None
+        | Ok(metadata, tree) ->
+            for x in Tree.tensors tree do
+                x.Dispose()
+
+            Map.tryFind "loss" metadata
+            |> Option.map (fun text -> Double.Parse(text, CultureInfo.InvariantCulture))
 
     // A part of the metadata, refused where JSON left out what cannot be absent.
     let private partOf<'part> path what (isWhole: 'part -> bool) (text: string) =
@@ -148,15 +184,24 @@ module Checkpoint =
     }
 
     /// Reads a checkpoint: a run's folder or a .safetensors file. In a folder, a damaged newest checkpoint
-    /// falls back to the previous one, and the warning says so.
+    /// falls back to the one before it, and so on; the warning says so.
     let load (path: string) : Result<Checkpoint * string option, Error> =
+        let at name = Path.Combine(path, name)
+
+        let rec fallBack (damage: Error) age =
+            if File.Exists(at (earlier age)) then
+                match ofFile (at (earlier age)) with
+                | Ok checkpoint ->
+                    let what = if age = 1 then "The checkpoint before it" else sprintf "'%s'" (earlier age)
+                    Ok(checkpoint, Some(sprintf "%s %s is used." (Error.message damage) what))
+                | Error _ -> fallBack damage (age + 1)
+            else
+                Error damage
+
         if Directory.Exists path then
-            match ofFile (Path.Combine(path, newest)) with
+            match ofFile (at newest) with
             | Ok checkpoint -> Ok(checkpoint, None)
-            | Error(Error.Damaged _ as damage) when File.Exists(Path.Combine(path, previous)) ->
-                ofFile (Path.Combine(path, previous))
-                |> Result.map (fun checkpoint ->
-                    checkpoint, Some(sprintf "%s The checkpoint before it is used." (Error.message damage)))
+            | Error(Error.Damaged _ as damage) -> fallBack damage 1
             | Error e -> Error e
         else
             ofFile path |> Result.map (fun checkpoint -> checkpoint, None)

@@ -44,6 +44,12 @@ type Configuration = {
     Precision: string
     /// Threads of libtorch; None leaves its own choice.
     Threads: int option
+    /// When a checkpoint is written, besides at the end: as <c>Rhythm.parse</c> reads it; None: every epoch.
+    CheckpointEvery: string option
+    /// How many checkpoints the run's folder keeps, the newest and those before it; None: 2.
+    Keep: int option
+    /// Whether the folder also keeps the one after the epoch of the lowest mean loss.
+    KeepBest: bool
 }
 
 [<RequireQualifiedAccess>]
@@ -67,7 +73,13 @@ module Configuration =
         Device = "cpu"
         Precision = "auto"
         Threads = None
+        CheckpointEvery = None
+        Keep = None
+        KeepBest = false
     }
+
+    /// When a run of it writes checkpoints.
+    let rhythm (c: Configuration) = c.CheckpointEvery |> Option.defaultValue "epoch" |> Rhythm.parse
 
     /// The same configuration with what depends on the machine decided, so that a manifest says what ran.
     let settle (c: Configuration) =
@@ -278,6 +290,8 @@ module Configuration =
         and! _ = atLeast 1 "--epochs" c.Epochs
         and! _ = atLeast 2 "--batch" c.Batch
         and! _ = atLeast 1 "--threads" c.Threads
+        and! _ = atLeast 1 "--keep" c.Keep
+        and! _ = rhythm c
         and! _ = rate c.LearningRate
         and! precision = precision c.Precision
         and! device = device c.Device
