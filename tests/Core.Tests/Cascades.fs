@@ -24,6 +24,7 @@ let private breaking (every: int64) : Attack =
             FirstSuccess = counts
             Forwards = counts
             Gradients = counts
+            ZeroGradients = counts
             Flags = Set [ sprintf "seen %d" every ]
         })
 
@@ -109,6 +110,8 @@ let tests =
                 Queue = [||]
                 Alive = [||]
                 Counts = counts
+                Tallies = []
+                Tally = Tally.none
                 Flags = Set.empty
             }
             let warned counts = Cascade.warnings cascade 1000 (finished counts)

@@ -33,27 +33,51 @@ module Ball =
         Scope.tensor (fun () -> length norm (x - original))
 
     // The nearest point of {|d|_1 <= radius} meet {0 <= |d_i| <= room_i} keeps signs and shrinks every
-    // magnitude by one lambda: |d_i| = clip(|v_i| - lambda, 0, room_i), lambda the smallest that fits. The
-    // sum is piecewise linear in lambda with kinks at |v_i| - room_i and |v_i|, so sorting the kinks finds it
-    // exactly.
-    let private ontoL1 radius (v: Tensor) (room: Tensor) =
+    // magnitude by one lambda: |d_i| = clip(|v_i| - lambda, 0, room_i), lambda the smallest that fits. The sum
+    // falls with lambda, linear between kinks at |v_i| - room_i and |v_i|: Newton's method ends exactly on the
+    // piece where the radius is met. It has bends of both senses, so that a step may go astray; a bracket
+    // holds it, and is halved where a step leaves it or does not shrink it enough.
+    let private ontoL1 (radius: float) (v: Tensor) (room: Tensor) =
         let magnitude = v.abs ()
-        let kinks = torch.cat (ResizeArray [ (magnitude - room).clamp_min(0.0.ToScalar()); magnitude ], 1L)
-        let struct (at, order) = kinks.sort (1L)
-        // From its lower kink on, a coordinate loses one unit a unit of lambda; from its upper one it is 0.
-        let steps = torch.cat (ResizeArray [ torch.ones_like magnitude; -(torch.ones_like magnitude) ], 1L)
-        let slope = steps.gather(1L, order).cumsum(1L)
-        let start = magnitude.minimum(room).sum(1L, true)
-        let gaps = at.narrow (1L, 1L, at.shape[1] - 1L) - at.narrow (1L, 0L, at.shape[1] - 1L)
-        let lost = (slope.narrow (1L, 0L, at.shape[1] - 1L) * gaps).cumsum(1L)
-        let sums = torch.cat (ResizeArray [ start; start - lost ], 1L)
-        // The last kink whose sum is still above the radius begins the piece on which the radius is met.
-        let above = (sums.gt (radius: Scalar)).sum(1L, true).sub(1L.ToScalar()).clamp_min(0L.ToScalar())
-        let excess = (sums.gather (1L, above) - radius) / slope.gather(1L, above).clamp_min(1.0.ToScalar())
-        let lambda = (at.gather (1L, above) + excess).clamp_min(0.0.ToScalar())
-        let fits = start.le (radius)
-        let lambda = torch.where (fits, torch.zeros_like lambda, lambda)
-        v.sign () * (magnitude - lambda).clamp_min(0.0.ToScalar()).minimum(room)
+        let none = torch.zeros ([||], v.dtype, v.device)
+        let near = 1e-12 * max 1.0 radius
+
+        let shrunk (lambda: Tensor) = (magnitude - lambda).clamp_min(0.0.ToScalar()).minimum(room)
+
+        let both (low: Tensor, high, lambda, settled) : Tensor seq = seq [ low; high; lambda; settled ]
+
+        let step number (low: Tensor, high: Tensor, lambda: Tensor, settled: Tensor) =
+            Scope.keeping both (fun () ->
+                let left = shrunk lambda
+                let excess = left.sum (1L, true) - radius
+                let slope = left.gt(none).logical_and(left.lt room).sum(1L, true)
+                let above = excess.gt none
+                let low = torch.where (above, lambda, low)
+                let high = torch.where (above, high, lambda)
+                let newton = lambda + excess / slope
+                let middle = (low + high) * 0.5
+                let inside = newton.ge(low).logical_and(newton.le high)
+                // Every fourth step halves, so that no bracket lasts.
+                let next = if number % 4 = 3 then middle else torch.where (inside, newton, middle)
+                // Or to the last digit, where sums over very many pixels are exact to no more.
+                let met = excess.abs().le(near.ToScalar()).logical_or(next.eq lambda)
+                let settled = settled.logical_or met
+                low, high, torch.where (settled, lambda, next), settled)
+
+        let rec search number state =
+            let _, _, lambda, (settled: Tensor) = state
+
+            if number = 200 || Scope.value (fun () -> settled.all().item<bool>()) then
+                lambda
+            else
+                let later = step number state
+                both state |> Scope.release (both later)
+                search (number + 1) later
+
+        let start = torch.zeros_like (magnitude.narrow (1L, 0L, 1L))
+        let fits = (shrunk start).sum(1L, true).le(radius.ToScalar())
+        let lambda = search 0 (start, magnitude.amax ([| 1L |], true), start.clone (), fits)
+        v.sign () * shrunk lambda
 
     /// Brings x back to where the threat allows, about the original images. Linf and L1: the exact Euclidean
     /// projection on ball and box together; L2: rescaled to the ball, then clipped to the box, which stays in
@@ -72,7 +96,7 @@ module Ball =
                     (threat.Radius / (length L2 moved).clamp_min(1e-12.ToScalar())).clamp_max(1.0.ToScalar())
                 original + moved * Shape.perSample moved shrink |> boxed threat
             | L1 ->
-                // Sums over thousands of kinks need the digits.
+                // Sums over thousands of pixels need the digits.
                 let centre = flat (original.``to`` torch.float64)
                 let v = flat (x.``to`` torch.float64) - centre
 
@@ -81,7 +105,7 @@ module Ball =
                     | Some(low, high) -> torch.where (v.gt (0.0.ToScalar()), high - centre, centre - low)
                     | None -> v.abs ()
 
-                let moved = ontoL1 (threat.Radius.ToScalar()) v room
+                let moved = ontoL1 threat.Radius v room
                 (centre + moved).reshape(x.shape).``to``(x.dtype) |> boxed threat)
 
     /// The direction of length 1 in the threat's norm along which the gradient's linear model rises most:
