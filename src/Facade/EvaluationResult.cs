@@ -9,11 +9,13 @@ namespace AdvContrast;
 /// <param name="Share">The share of the stage that is done, 0 to 1.</param>
 public sealed record EvaluationProgress(string Stage, double Share);
 
-/// <summary>What attacks took of a classifier and left behind, over the images that they were run on.</summary>
+/// <summary>
+/// What attacks took of a classifier and left behind, over the images that they were run on.
+/// </summary>
 /// <param name="Forwards">Forward passes, each counted for every image in it.</param>
 /// <param name="Gradients">Gradients, counted likewise.</param>
 /// <param name="ZeroGradients">Images of which some gradient was 0 everywhere.</param>
-/// <param name="Furthest">The furthest that a stored image is from its original, in the threat's norm.</param>
+/// <param name="Furthest">The furthest of a stored image from its original, in the threat's norm.</param>
 /// <param name="Pixels">The least and the greatest pixel stored; null where nothing was attacked.</param>
 /// <param name="NotFinite">Pixels stored that are no numbers.</param>
 public sealed record Tally(
@@ -43,7 +45,8 @@ public sealed record Accuracy(
 
     internal static Accuracy Of(Core.Accuracy a) => new(
         a.Name, a.Threat.OrNull() is { } threat ? AdvContrast.Threat.Of(threat) : null, a.Correct, a.Total,
-        (a.Interval.Item1, a.Interval.Item2), [.. a.Parts.Select(part => (part.Name, part.Correct, Tally.Of(part.Tally)))],
+        (a.Interval.Item1, a.Interval.Item2),
+        [.. a.Parts.Select(part => (part.Name, part.Correct, Tally.Of(part.Tally)))],
         Tally.Of(a.Tally), a.Flags.ToHashSet());
 }
 

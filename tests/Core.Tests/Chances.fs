@@ -11,8 +11,8 @@ open Fixtures
 open Laws
 open Breaking
 
-// A linear classifier of two classes whose slope is another in every pass, drawn from numbers of its own; what
-// it draws is written down.
+// A linear classifier of two classes whose slope is another in every pass, drawn from numbers of its own;
+// what it draws is written down.
 let private shaky (source: Source) deviation (weights: float[][]) =
     let drawn = ResizeArray<float[][]>()
 

@@ -121,7 +121,8 @@ let tests =
             Expect.equal accuracy.Tally.NotFinite 0L "finite"
             let low, high = Option.get accuracy.Tally.Pixels
             within 0.0 1.0 [| low; high |] "pixels"
-            Expect.equal (List.last accuracy.Parts).Correct finished.Alive.Length "the last part")
+            Expect.equal (List.last accuracy.Parts).Correct finished.Alive.Length "the last part"
+            Expect.equal accuracy.Flags (Set [ "4 classes: 3 target(s), not 9" ]) "what a reader must know")
 
         test "tallies add up, and tell what there is to tell" (fun () ->
             let images = tensor [ 2; 1; 1; 2 ] [| 0.1; 0.2; 0.3; 0.4 |]

@@ -97,7 +97,8 @@ let tests =
                     same (deeds harm) expected "report"))
 
         test "it is never nearer than the nearest border, and hardly further" (fun () ->
-            // With more than two classes it steers towards the one that leads, whose border may be a further one.
+            // With more than two classes it steers towards the one that leads, whose border may be a further
+            // one.
             for seed, classes, most in [ 1, 2, 1.0; 2, 2, 1.0; 3, 3, 0.8; 4, 5, 0.8 ] do
                 Scope.value (fun () ->
                     let source = Source seed

@@ -6,8 +6,8 @@ open TorchSharp
 type Apgd = {
     Steps: int
     Restarts: int
-    /// Passes through the classifier at each point, of which value and gradient are means: for classifiers that
-    /// answer by chance (20 in AutoAttack's rand version).
+    /// Passes through the classifier at each point, of which value and gradient are means: for classifiers
+    /// that answer by chance (20 in AutoAttack's rand version).
     Passes: int
     /// A fault of the published code, for comparison with its runs: the first rise is counted where the loss
     /// is above 0, and not where it is above that of the start.
@@ -246,7 +246,8 @@ module Apgd =
     /// towards the class that comes first, second, ... behind the label by the clean logits, targets of them
     /// (9 in AutoAttack) or all others where there are fewer. Any other class than the label is a success,
     /// and ends it for a sample. With 2 or 3 classes it raises the target's logit less the label's. The flags
-    /// say where targets are fewer or the loss is another. Where the victims have targets, those alone are run towards, and are a success.
+    /// say where targets are fewer or the loss is another. Where the victims have targets, those alone are
+    /// run towards, and are a success.
     let targeted targets how =
         if targets < 1 then
             invalidArg (nameof targets) (sprintf "1 target or more was expected, got %d." targets)

@@ -103,7 +103,8 @@ module Attack =
         logits.Dispose()
         success, distances victims.Images images
 
-    /// Whether all rows lie in [0, 1] and add up to 1, as those of no logits do (Carlini's code refuses them).
+    /// Whether all rows lie in [0, 1] and add up to 1, as those of no logits do (Carlini's code refuses
+    /// them).
     let internal areProbabilities (logits: Tensor) =
         let near (low: float) (high: float) (x: Tensor) =
             x.ge(low.ToScalar()).logical_and(x.le (high.ToScalar())).all().item<bool>()
@@ -152,9 +153,9 @@ module Attack =
     /// solved samples leave the batch, at once or at the end of the run as the ascent says; further runs go
     /// on with survivors alone. What a sample meets depends on its id alone, never on its batch.
     ///
-    /// Where the ascent looks at a point in several passes, for a classifier that answers by chance, the point
-    /// is a success where it wins more than half of them; the clean image is looked at once, and so is, after
-    /// all, the stored image, whose verdict counts.
+    /// Where the ascent looks at a point in several passes, for a classifier that answers by chance, the
+    /// point is a success where it wins more than half of them; the clean image is looked at once, and so is,
+    /// after all, the stored image, whose verdict counts.
     ///
     /// plan: what to run, from the threat, the victims and the number of classes.
     let planned text (plan: Threat -> Victims -> int64 -> Plan) : Attack =

@@ -2,10 +2,10 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// Carlini and Wagner's L2 attack (2017, section VI.A), at one weight c of the missing margin or with a search
-/// for the best (<c>CarliniWagnerRun</c>). It is bound to no radius, and looks for the nearest image instead;
-/// the threat gives the box. Images that are misclassified as they are stay so. Success is that of the stored
-/// image, however far it is: <c>Attack.within</c> holds it to a radius.
+/// Carlini and Wagner's L2 attack (2017, section VI.A), at one weight c of the missing margin or with a
+/// search for the best (<c>CarliniWagnerRun</c>). It is bound to no radius, and looks for the nearest image
+/// instead; the threat gives the box. Images that are misclassified as they are stay so. Success is that of
+/// the stored image, however far it is: <c>Attack.within</c> holds it to a radius.
 // The type stands in another file.
 [<RequireQualifiedAccess; CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module CarliniWagner =
@@ -13,8 +13,8 @@ module CarliniWagner =
     /// The form at a fixed c that libraries of attacks run: c 1, confidence 0, 50 steps at 0.01.
     let defaults = { Weight = 1.0; Confidence = 0.0; Steps = 50; Rate = 0.01; Abort = true }
 
-    /// The authors' own settings, for a search: from c 0.001, confidence 0, at most 10 000 steps at 0.01. They
-    /// search in 9 rounds.
+    /// The authors' own settings, for a search: from c 0.001, confidence 0, at most 10 000 steps at 0.01.
+    /// They search in 9 rounds.
     let published = { defaults with Weight = 1e-3; Steps = 10000 }
 
     // What a search over c knows of one sample: no success at Low, one at High, and what to try now.
@@ -92,10 +92,10 @@ module CarliniWagner =
         Shape.nonNegative (nameof how.Weight) how.Weight
         searching (text how (sprintf "%g" how.Weight)) 1 how
 
-    /// The attack with the authors' search for the least weight that succeeds, for each sample by itself: a run
-    /// a round, all at weights of their own. Until a sample's first success its weight is multiplied by ten,
-    /// then the bracket is halved; the last of ten or more rounds is at the least weight that succeeded. The
-    /// nearest success of all rounds is stored. rounds: 1 or more, 9 as published; how.Weight: the first
+    /// The attack with the authors' search for the least weight that succeeds, for each sample by itself: a
+    /// run a round, all at weights of their own. Until a sample's first success its weight is multiplied by
+    /// ten, then the bracket is halved; the last of ten or more rounds is at the least weight that succeeded.
+    /// The nearest success of all rounds is stored. rounds: 1 or more, 9 as published; how.Weight: the first
     /// round's, above 0.
     let search rounds (how: CarliniWagner) : Attack =
         Shape.positive (nameof rounds) (float rounds)

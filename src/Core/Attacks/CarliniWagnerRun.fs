@@ -157,8 +157,8 @@ module CarliniWagnerRun =
 
             ledger, nearest)
 
-    /// A run from the images themselves with a fresh optimiser, at a weight c of its own for each sample: what
-    /// a search over c repeats. It tests every iterate but the one after the last step. A sample's
+    /// A run from the images themselves with a fresh optimiser, at a weight c of its own for each sample:
+    /// what a search over c repeats. It tests every iterate but the one after the last step. A sample's
     /// result depends on no other sample.
     ///
     /// weights: [n], in the images' dtype, 0 or more; they stand for the weight in `how`. Result: success is

@@ -13,8 +13,8 @@ module internal Climb =
     // The images at points, one a row, to their values, and which of them have won there.
     type private See = int64[] -> Tensor -> Tensor * bool[]
 
-    // Looks at one point a row; says what the value was there and which places go on. Where no verdict is asked
-    // for, a success counts for nothing.
+    // Looks at one point a row; says what the value was there and which places go on. Where no verdict is
+    // asked for, a success counts for nothing.
     let private look batch (ascent: Ascent) verdict (see: See) wantGradient (rows: int64[]) (x: Tensor) =
         use scope = torch.NewDisposeScope()
         let votes = Array.zeroCreate rows.Length
@@ -108,8 +108,8 @@ module internal Climb =
             let ended = begun threat ascent |> climb threat ascent true
             keepBest batch rows ended)
 
-    /// Run after run, each over what all before it have left; what they find is written into the ledger, which
-    /// has had its look at the untouched images.
+    /// Run after run, each over what all before it have left; what they find is written into the ledger,
+    /// which has had its look at the untouched images.
     ///
     /// sights: for each run, what it looks at: rows and points, one a row, to values and who has won.
     let runs (ascent: Ascent) ledger draw threat (images: Tensor) (sights: See list) =

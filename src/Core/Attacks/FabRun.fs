@@ -18,8 +18,8 @@ type Fab = {
     Restarts: int
 }
 
-/// Runs of the fast adaptive boundary attack: from some point towards borders of the linearised classifier, step
-/// after step, and back whenever one is passed.
+/// Runs of the fast adaptive boundary attack: from some point towards borders of the linearised classifier,
+/// step after step, and back whenever one is passed.
 [<RequireQualifiedAccess>]
 module FabRun =
 

@@ -81,7 +81,8 @@ module internal Ledger =
         if not finite then ledger.Flags.Add "not finite" |> ignore
         finite
 
-    /// Takes over what a run over some of the rows has written into a ledger of its own; not what it has stored.
+    /// Takes over what a run over some of the rows has written into a ledger of its own; not what it has
+    /// stored.
     let join ledger (rows: int64[]) (run: Ledger) =
         ledger.Flags.UnionWith run.Flags
 

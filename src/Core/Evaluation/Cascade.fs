@@ -5,8 +5,8 @@ open System.IO
 open System.Text.Json
 open TorchSharp
 
-/// Attacks in turn, each on the images that all before it left standing: an image is robust where none of them
-/// breaks it (Carlini et al. 2019, the worst case for each sample).
+/// Attacks in turn, each on the images that all before it left standing: an image is robust where none of
+/// them breaks it (Carlini et al. 2019, the worst case for each sample).
 [<NoEquality; NoComparison>]
 type Cascade = { Name: string; Stages: (string * Attack) list }
 
@@ -142,9 +142,9 @@ module Cascade =
             Flags = Set.empty
         }
 
-    /// Goes on until all stages are done; keep is called with every new standing, report with the stage's name
-    /// and the share of it done. What an image meets depends on seed, stage and image alone, so neither a break
-    /// nor the order of the batches changes the outcome.
+    /// Goes on until all stages are done; keep is called with every new standing, report with the stage's
+    /// name and the share of it done. What an image meets depends on seed, stage and image alone, so neither
+    /// a break nor the order of the batches changes the outcome.
     let run
         (cascade: Cascade)
         seed
@@ -225,8 +225,8 @@ module Cascade =
 [<RequireQualifiedAccess>]
 module Soundness =
 
-    /// What is wrong with a classifier, seen from its answers to a few images: <c>"answers change from pass to
-    /// pass"</c>, <c>"gives probabilities, not logits"</c>. Empty for a sound one.
+    /// What is wrong with a classifier, seen from its answers to a few images: <c>"answers change from pass
+    /// to pass"</c>, <c>"gives probabilities, not logits"</c>. Empty for a sound one.
     let faults (classifier: Classifier) (images: Tensor) : string list =
         Scope.value (fun () ->
             use _ = torch.no_grad ()

@@ -45,17 +45,16 @@ module Robustness =
     /// Attacks by the names that the command line takes: <c>"fgsm"</c>; <c>"pgd-20"</c> with steps of a
     /// quarter radius (the field's 2/255 at 8/255), <c>"pgd-20:0.125"</c> with steps of so many radii;
     /// <c>"cw-pgd-20"</c> and <c>"cw-pgd-20:0.125"</c>, the same on the margin, which tables call CW;
-    /// <c>"cw-l2"</c>, Carlini and Wagner's attack, which looks for the nearest image in L2: an image counts as
-    /// broken where the one found is misclassified and lies within the threat's radius. It searches for c in 9
-    /// rounds of at most 1000 steps; <c>"cw-l2-9x10000"</c> as published, or in so many of so many;
-    /// <c>"cw-l2-fixed"</c> at c = 1 in 50 steps, as many libraries run it;
-    /// <c>"square"</c>, the Square attack as AutoAttack runs it, and <c>"square-1000"</c>, its first 1000
-    /// proposals;
-    /// <c>"mi-fgsm-10"</c> with steps of a radius over their number, as published, or of so many radii as in
+    /// <c>"cw-l2"</c>, Carlini and Wagner's attack, which looks for the nearest image in L2: an image counts
+    /// as broken where the one found is misclassified and lies within the threat's radius. It searches for c
+    /// in 9 rounds of at most 1000 steps; <c>"cw-l2-9x10000"</c> as published, or in so many of so many;
+    /// <c>"cw-l2-fixed"</c> at c = 1 in 50 steps, as many libraries run it; <c>"square"</c>, the Square
+    /// attack as AutoAttack runs it, and <c>"square-1000"</c>, its first 1000 proposals; <c>"mi-fgsm-10"</c>
+    /// with steps of a radius over their number, as published, or of so many radii as in
     /// <c>"mi-fgsm-10:0.25"</c>; <c>"apgd-ce"</c>, <c>"apgd-dlr"</c> and <c>"apgd-t"</c>, the parts of
-    /// AutoAttack with its 100 steps and up to 9 targets;
-    /// <c>"fab"</c> and <c>"fab-t"</c>, the fast adaptive boundary attack to the border that seems nearest,
-    /// or to those of the 9 likeliest classes, held to the radius in the same way.
+    /// AutoAttack with its 100 steps and up to 9 targets; <c>"fab"</c> and <c>"fab-t"</c>, the fast adaptive
+    /// boundary attack to the border that seems nearest, or to those of the 9 likeliest classes, held to the
+    /// radius in the same way.
     let attack (name: string) : Result<Attack, Error> =
         let climb kind (attack: float -> int -> Attack) (steps: string) (step: string) =
             // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
@@ -98,7 +97,7 @@ module Robustness =
             | _ ->
                 let advice =
                     sprintf
-                        "'%s' is not C&W; write cw-l2, cw-l2-fixed, or rounds x steps as in cw-l2-9x1000, not for instance pgd-20."
+                        "'%s' is not C&W; write cw-l2, cw-l2-fixed, or cw-l2-9x1000 (rounds x steps); pgd-20 is another attack."
                         name
                 Error(Error.BadOption("--attack", advice))
         | [| "square" |] -> Ok(Square.attack Square.standard)

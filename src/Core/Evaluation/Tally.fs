@@ -4,8 +4,8 @@ open TorchSharp
 
 /// What attacks took of a classifier and left behind, over the images that they were run on.
 type Tally = {
-    /// Forward passes, each counted for every image in it, and gradients likewise; without the verdict on what
-    /// was stored.
+    /// Forward passes, each counted for every image in it, and gradients likewise; without the verdict on
+    /// what was stored.
     Forwards: int64
     Gradients: int64
     /// Images of which some gradient was 0 everywhere.

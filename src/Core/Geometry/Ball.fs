@@ -42,9 +42,9 @@ module Ball =
 
     // What one image's moves must lose in L1: of moves whose magnitudes are given, each held to its room, the
     // smallest lambda for which clip(magnitude - lambda, 0, room) add up to no more than the radius. The sum
-    // falls with lambda and is linear between kinks at magnitude - room and magnitude, so that Newton's method
-    // ends exactly on the piece where the radius is met. It has bends of both senses, and a step may go astray;
-    // a bracket holds it, and is halved where a step leaves it.
+    // falls with lambda and is linear between kinks at magnitude - room and magnitude, so that Newton's
+    // method ends exactly on the piece where the radius is met. It has bends of both senses, and a step may
+    // go astray; a bracket holds it, and is halved where a step leaves it.
     let private excessOf (radius: float) (magnitude: float[]) (room: float[]) =
         let mutable low, high, lambda, number, goesOn = 0.0, 0.0, 0.0, 0, true
 

@@ -6,8 +6,9 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Logits =
 
-    /// Refuses logits that are not floating point [n; k], and labels that do not fit them: int64 [n] from 0 to
-    /// k-1 is expected. The range is looked at on the CPU alone; elsewhere the look would wait for the device.
+    /// Refuses logits that are not floating point [n; k], and labels that do not fit them: int64 [n] from 0
+    /// to k-1 is expected. The range is looked at on the CPU alone; elsewhere the look would wait for the
+    /// device.
     let labelled (name: string) (logits: Tensor) (labelsName: string) (labels: Tensor) =
         Shape.rank "n;k" name logits
         Shape.rank "n" labelsName labels
