@@ -101,7 +101,7 @@ type EvaluateArguments =
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "test on the first so many images (default: all)."
             | Attack _ ->
-                "fgsm, pgd-20 (steps of 1/4 radius) or pgd-20:0.125, cw-pgd-20, mi-fgsm-10, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, cw-l2, autoattack or autoattack+; may be repeated (default: fgsm and pgd-20)."
+                "fgsm, pgd-20 (steps of 1/4 radius) or pgd-20:0.125, cw-pgd-20, mi-fgsm-10, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, cw-l2, autoattack, autoattack+ or autoattack-rand; may be repeated (default: fgsm and pgd-20)."
             | Threat _ ->
                 "what the attacks may do, as linf:8/255 or l2:0.5; may be repeated (default: the run's, else linf:8/255)."
             | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."

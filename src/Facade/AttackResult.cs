@@ -38,6 +38,9 @@ public sealed class AttackResult : IDisposable
     /// <summary>Those of them with a gradient: int64 [n].</summary>
     public torch.Tensor Gradients => harm.Gradients;
 
+    /// <summary>How many of those gradients were 0 everywhere: int64 [n].</summary>
+    public torch.Tensor ZeroGradients => harm.ZeroGradients;
+
     /// <summary>What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>.</summary>
     public IReadOnlySet<string> Flags => harm.Flags.ToHashSet();
 

@@ -28,7 +28,7 @@ public sealed record EvaluateOptions
     /// Attacks by name: <c>"fgsm"</c>; <c>"pgd-20"</c> with steps of a quarter radius, <c>"pgd-20:0.125"</c>
     /// with steps of so many radii; <c>"cw-pgd-20"</c>, <c>"mi-fgsm-10"</c>, <c>"apgd-ce"</c>,
     /// <c>"apgd-dlr"</c>, <c>"apgd-t"</c>, <c>"fab-t"</c>, <c>"square"</c>, <c>"cw-l2"</c>;
-    /// <c>"autoattack"</c>, the standard AutoAttack.
+    /// <c>"autoattack"</c>, the standard AutoAttack, <c>"autoattack+"</c> and <c>"autoattack-rand"</c>.
     /// </summary>
     public IReadOnlyList<string> Attacks { get; init; } = ["fgsm", "pgd-20"];
 

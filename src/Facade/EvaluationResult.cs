@@ -9,25 +9,45 @@ namespace AdvContrast;
 /// <param name="Share">The share of the stage that is done, 0 to 1.</param>
 public sealed record EvaluationProgress(string Stage, double Share);
 
+/// <summary>
+/// What attacks took of a classifier and left behind, over the images that they were run on.
+/// </summary>
+/// <param name="Forwards">Forward passes, each counted for every image in it.</param>
+/// <param name="Gradients">Gradients, counted likewise.</param>
+/// <param name="ZeroGradients">Images of which some gradient was 0 everywhere.</param>
+/// <param name="Furthest">The furthest of a stored image from its original, in the threat's norm.</param>
+/// <param name="Pixels">The least and the greatest pixel stored; null where nothing was attacked.</param>
+/// <param name="NotFinite">Pixels stored that are no numbers.</param>
+public sealed record Tally(
+    long Forwards, long Gradients, int ZeroGradients, double Furthest, (double Low, double High)? Pixels,
+    long NotFinite)
+{
+    internal static Tally Of(Core.Tally t) => new(
+        t.Forwards, t.Gradients, t.ZeroGradients, t.Furthest,
+        t.Pixels.OrNull() is { } pixels ? (pixels.Item1, pixels.Item2) : null, t.NotFinite);
+}
+
 /// <summary>How often a classifier is right, untouched or under an attack.</summary>
 /// <param name="Name"><c>"clean"</c>, or the attack's name.</param>
 /// <param name="Threat">What the attack was allowed; null for clean images.</param>
 /// <param name="Correct">Images that are classified rightly, under attack those that withstand it.</param>
 /// <param name="Total">Images in all.</param>
 /// <param name="Interval">Where the share over all such images lies with 95 % confidence (Wilson).</param>
-/// <param name="Parts">Of attacks in turn, how many images were right after each.</param>
-/// <param name="Flags">What a reader must know of the attack: <c>"zero gradient"</c>.</param>
+/// <param name="Parts">Of attacks in turn, how many images were right after each, and what it took.</param>
+/// <param name="Tally">What it took and left, in all.</param>
+/// <param name="Flags">What a reader must know of the attack: <c>"zero gradient of 3 image(s)"</c>.</param>
 public sealed record Accuracy(
     string Name, Threat? Threat, int Correct, int Total, (double Low, double High) Interval,
-    IReadOnlyList<(string Name, int Correct)> Parts, IReadOnlySet<string> Flags)
+    IReadOnlyList<(string Name, int Correct, Tally Tally)> Parts, Tally Tally, IReadOnlySet<string> Flags)
 {
     /// <summary>The share that is right, 0 to 1.</summary>
     public double Fraction => (double)Correct / Total;
 
     internal static Accuracy Of(Core.Accuracy a) => new(
         a.Name, a.Threat.OrNull() is { } threat ? AdvContrast.Threat.Of(threat) : null, a.Correct, a.Total,
-        (a.Interval.Item1, a.Interval.Item2), [.. a.Parts.Select(part => (part.Item1, part.Item2))],
-        a.Flags.ToHashSet());
+        (a.Interval.Item1, a.Interval.Item2),
+        [.. a.Parts.Select(part => (part.Name, part.Correct, Tally.Of(part.Tally)))],
+        Tally.Of(a.Tally), a.Flags.ToHashSet());
 }
 
 /// <summary>What an evaluation found.</summary>

@@ -54,9 +54,15 @@ let private evaluates () =
     let expected = [ "accuracies"; "dataset"; "images"; "method"; "probe"; "run"; "seconds"; "seed" ]
     Expect.containsAll (names figures) expected "the figures' names"
     let accuracy = figures.GetProperty("accuracies")[1]
-    let fields = [ "accuracy"; "after"; "correct"; "flags"; "high"; "low"; "name"; "threat" ]
+    let fields = [ "accuracy"; "after"; "correct"; "flags"; "high"; "low"; "name"; "tally"; "threat" ]
     Expect.containsAll (names accuracy) fields "an accuracy's names"
     Expect.equal (accuracy.GetProperty("threat").GetString()) "l2:0.5" "the threat"
+    let tally = accuracy.GetProperty "tally"
+    // FGSM looks at an image that is right once more, and where the step leads, and takes one gradient.
+    let untouched = figures.GetProperty("accuracies")[0]
+    let clean = untouched.GetProperty("correct").GetInt64()
+    Expect.equal (tally.GetProperty("forwards").GetInt64()) (100L + 2L * clean) "passes"
+    Expect.equal (tally.GetProperty("gradients").GetInt64()) clean "gradients"
     Expect.equal (figures.GetProperty("images").GetInt32()) 100 "images"
 
     let shares' = shares folder "figures.json"

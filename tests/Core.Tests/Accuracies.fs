@@ -25,6 +25,7 @@ let private stub: Attack =
             FirstSuccess = counts
             Forwards = counts
             Gradients = counts
+            ZeroGradients = counts
             Flags = if Array.contains 0L draw.Ids then Set [ "zero gradient" ] else Set.empty
         })
 
@@ -45,7 +46,10 @@ let tests =
                 "apgd-ce", "APGD-CE, 100 steps"
                 "apgd-dlr", "APGD-DLR, 100 steps"
                 "apgd-t", "APGD-T, 100 steps"
-                "cw-l2", "C&W L2, c 1, confidence 0, at most 50 steps of 0.01"
+                "cw-l2", "C&W L2, c searched in 9 rounds from 0.001, confidence 0, at most 1000 steps of 0.01"
+                "CW-L2-5x40",
+                "C&W L2, c searched in 5 rounds from 0.001, confidence 0, at most 40 steps of 0.01"
+                "cw-l2-fixed", "C&W L2, c 1, confidence 0, at most 50 steps of 0.01"
                 "fab", "FAB, 100 steps"
                 "FAB-T", "FAB-T, 9 targets, 100 steps"
             ]
@@ -72,6 +76,9 @@ let tests =
                 "cw-pgd-0"
                 "cw-pgd-20:x"
                 "cw-l2-9"
+                "cw-l2-9x"
+                "cw-l2-0x10"
+                "cw-l2-9x10x3"
                 "apgd"
                 "apgd-ce-0"
                 "cw-linf"

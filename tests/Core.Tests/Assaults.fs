@@ -176,7 +176,7 @@ let tests =
             let s = scene 1 4
             let flat (x: Tensor) =
                 (x.reshape [| x.shape[0]; -1L |]).narrow(1L, 0L, 4L) * 0.0
-                + tensor [ 4 ] [| 1.0; 0.0; 0.0; 0.0 |]
+                + tensor [ 4 ] [| 2.0; 0.0; 0.0; 0.0 |]
             let y = Array.create s.Y.Length 0
             let s = {
                 s with
@@ -186,7 +186,26 @@ let tests =
             }
             let harm = run s
             Expect.equal harm.Flags (Set [ "zero gradient" ]) "flag"
+            Expect.allEqual (wholes harm.ZeroGradients) 3L "all gradients of all images"
             Expect.allEqual (truths harm.Success) false "no success")
+
+        law "a gradient that is 0 everywhere is counted for the image that has it" (fun s ->
+            // Flat where the first pixel says so.
+            let chosen = s.Victims.Images |> rows |> Array.map (fun image -> image[0] < 0.5)
+            let classify (x: Tensor) =
+                let z = s.Classify x
+                torch.where (
+                    x.reshape([| x.shape[0]; -1L |]).narrow(1L, 0L, 1L).lt(0.5.ToScalar()),
+                    z.detach (),
+                    z
+                )
+            // The first pixel stays on its side.
+            let s = { s with Threat = Threat.create Linf 1e-9; Classify = classify }
+            let harm = run s
+            let expected =
+                Array.map2 (fun chosen g -> if chosen then g else 0L) chosen (wholes harm.Gradients)
+            Expect.equal (wholes harm.ZeroGradients) expected "counts"
+            Expect.equal (harm.Flags.Contains "zero gradient") (Array.sum expected > 0L) "flag")
 
         test "a classifier that is not finite is flagged, and the stored images stay finite" (fun () ->
             let s = scene 1 4
@@ -209,8 +228,8 @@ let tests =
 
             Scope.value (fun () ->
                 let harm = run { s with Classify = classify; Ascent = Ascent.pgd 0.2 5 }
-                Expect.hasLength (Attack.tensors harm) 8 "tensors of a result"
-                Expect.equal (torch.Tensor.TotalCount - before) 8L "nothing but the result lives")
+                Expect.hasLength (Attack.tensors harm) 9 "tensors of a result"
+                Expect.equal (torch.Tensor.TotalCount - before) 9L "nothing but the result lives")
 
             Expect.equal (torch.Tensor.TotalCount - before) 0L "nothing lives"
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")

@@ -1,7 +1,6 @@
-/// One run of Carlini and Wagner's L2 attack, and the search that repeats it.
+/// One run of Carlini and Wagner's L2 attack.
 module CarliniWagners
 
-open System
 open Expecto
 open FsCheck
 open TorchSharp
@@ -11,118 +10,7 @@ open Arrays
 open Fixtures
 open Laws
 open Breaking
-
-// One run against one sample of a linear model, Adam and all, in plain arrays.
-let private slow
-    (how: CarliniWagner)
-    threat
-    (model: Oracles.Linear)
-    (x: float[])
-    y
-    (target: int option)
-    c
-    : Oracles.Deed =
-    let pixel, number, slope =
-        match threat.Box with
-        | Some(low, high) ->
-            let centre, half = 0.5 * (low + high), 0.5 * (high - low)
-            (fun w -> centre + half * tanh w),
-            (fun v -> Math.Atanh(0.999999 * (v - centre) / half)),
-            (fun w -> half * (1.0 - tanh w ** 2.0))
-        | None -> id, id, (fun _ -> 1.0)
-
-    let start = Array.map number x
-    let begun = Array.map pixel start
-    let every = max 1 ((how.Steps + 9) / 10)
-    let label, sign =
-        match target with
-        | None -> y, 1.0
-        | Some t -> t, -1.0
-    let mutable delta, m, v = (let zeros = Array.map (fun _ -> 0.0) x in zeros, zeros, zeros)
-    let mutable before, nearest, image, first = infinity, infinity, x, -1L
-    let mutable k, gradients, goesOn = 0, 0L, true
-
-    while goesOn && k < how.Steps do
-        let w = plus start delta
-        let now = Array.map pixel w
-        let z = model.Logits now
-        let other = seq { 0 .. z.Length - 1 } |> Seq.filter ((<>) label) |> Seq.maxBy (Array.get z)
-        let rise = sign * (z[other] - z[label])
-        let moved = minus now begun
-        let value = dot moved moved + c * max 0.0 (how.Confidence - rise)
-        let looks = k % every = 0
-        goesOn <- not (how.Abort && looks && value > 0.9999 * before)
-        if k + 1 < how.Steps then gradients <- gradients + 1L
-
-        if goesOn then
-            if looks then before <- value
-            let distance = norm2 (minus now x)
-
-            if rise > how.Confidence then
-                if first < 0L then first <- int64 k
-
-                if distance < nearest then
-                    nearest <- distance
-                    image <- now
-
-            let pull = if rise < how.Confidence then c * sign else 0.0
-            let g =
-                Array.init x.Length (fun i ->
-                    let margin = model.Weights[label][i] - model.Weights[other][i]
-                    (2.0 * moved[i] + pull * margin) * slope w[i])
-            let t = float (k + 1)
-            m <- Array.map2 (fun m g -> 0.9 * m + 0.1 * g) m g
-            v <- Array.map2 (fun v g -> 0.999 * v + 0.001 * g * g) v g
-            let step m v = how.Rate * m / (1.0 - 0.9 ** t) / (sqrt (v / (1.0 - 0.999 ** t)) + 1e-8)
-            delta <- minus delta (Array.map2 step m v)
-
-        k <- k + 1
-
-    { Image = image; Success = first >= 0L; First = first; Forwards = int64 k; Gradients = gradients }
-
-// The search over c that wraps the run (Carlini and Wagner's binary search), a weight for each sample.
-let private searched rounds c0 how threat classify (victims: Victims) =
-    let n = victims.Ids.Length
-    let low, high, c = Array.create n 0.0, Array.create n infinity, Array.create n c0
-    let nearest = Array.create n infinity
-
-    for _ in 1..rounds do
-        Scope.value (fun () ->
-            let harm = CarliniWagner.run how threat classify victims (tensor [ n ] c)
-            let found, distances = truths harm.Success, floats harm.Distance[L2]
-
-            for i in 0 .. n - 1 do
-                if found[i] then
-                    nearest[i] <- min nearest[i] distances[i]
-                    high[i] <- min high[i] c[i]
-                else
-                    low[i] <- max low[i] c[i]
-
-                c[i] <- if Double.IsFinite high[i] then 0.5 * (low[i] + high[i]) else 10.0 * c[i])
-
-    nearest
-
-let private model (source: Source) classes : Oracles.Linear = {
-    Weights = source.Rows(classes, 6)
-    Offsets = source.Normals classes
-}
-
-// How far the border of the nearest other class is, without a box.
-let private border (model: Oracles.Linear) x =
-    let z = model.Logits x
-    let y = Oracles.argmax z
-
-    seq { 0 .. z.Length - 1 }
-    |> Seq.filter ((<>) y)
-    |> Seq.map (fun k -> (z[y] - z[k]) / norm2 (minus model.Weights[y] model.Weights[k]))
-    |> Seq.min
-
-let private unbound = { Threat.create L2 1.0 with Box = None }
-
-// Runs are long: fewer cases than elsewhere.
-let private law name check =
-    testPropertyN 15 name (fun (seed: int) (PositiveInt count) ->
-        balanced (fun () -> check (scene seed count)))
+open Weighing
 
 let tests =
     testList "CarliniWagners" [
@@ -153,7 +41,7 @@ let tests =
                     let victims = victims (Array.init n int64) images y
                     let victims =
                         if targeted then { victims with Targets = Some(labels targets) } else victims
-                    let harm = CarliniWagner.run how threat (linear model) victims (tensor [ n ] weights)
+                    let harm = CarliniWagnerRun.at how threat (linear model) victims (tensor [ n ] weights)
 
                     let expected =
                         rows images
@@ -207,7 +95,7 @@ let tests =
                 let reaches share =
                     let weights = far |> Array.map (fun far -> share * 2.0 * far / slope)
                     let victims = victims [| 0L .. 3L |] images y
-                    let harm = CarliniWagner.run how unbound (linear model) victims (tensor [ 4 ] weights)
+                    let harm = CarliniWagnerRun.at how unbound (linear model) victims (tensor [ 4 ] weights)
                     // Nearer borders are within a few of Adam's strides.
                     Array.zip far (truths harm.Success)
                     |> Array.filter (fun (far, _) -> far > 0.2 && far < 1.0)
@@ -221,7 +109,7 @@ let tests =
 
             let found c =
                 let weights = tensor [ s.Y.Length ] (Array.create s.Y.Length c)
-                truths (CarliniWagner.run how s.Threat s.Classify s.Victims weights).Success
+                truths (CarliniWagnerRun.at how s.Threat s.Classify s.Victims weights).Success
                 |> Array.filter id
                 |> Array.length
 
@@ -234,7 +122,7 @@ let tests =
                 (x.reshape [| x.shape[0]; -1L |]).narrow(1L, 0L, 4L) * 0.0
                 + tensor [ 4 ] [| 2.0; 0.0; 0.0; 0.0 |]
             let victims = victims s.Victims.Ids s.Victims.Images (Array.create n 0)
-            let run how = CarliniWagner.run how s.Threat flat victims (tensor [ n ] (Array.create n 1.0))
+            let run how = CarliniWagnerRun.at how s.Threat flat victims (tensor [ n ] (Array.create n 1.0))
             let harm = run { CarliniWagner.defaults with Steps = 30 }
             Expect.allEqual (wholes harm.Forwards) 4L "looks 0 to 3"
             Expect.allEqual (wholes harm.Gradients) 4L "gradients"
@@ -253,7 +141,7 @@ let tests =
             }
             let n = s.Y.Length
             let weights = tensor [ n ] (Array.create n how.Weight)
-            let harm = CarliniWagner.run how s.Threat s.Classify s.Victims weights
+            let harm = CarliniWagnerRun.at how s.Threat s.Classify s.Victims weights
             let margins = floats (Margin.perSample (s.Classify harm.Images) s.Victims.Labels)
             let won = truths harm.Success
             Expect.contains won true "some are broken"
@@ -284,7 +172,12 @@ let tests =
         test "faults are named" (fun () ->
             let s = scene 1 1
             let run how weights () =
-                CarliniWagner.run how s.Threat s.Classify s.Victims (tensor [ Array.length weights ] weights)
+                CarliniWagnerRun.at
+                    how
+                    s.Threat
+                    s.Classify
+                    s.Victims
+                    (tensor [ Array.length weights ] weights)
                 |> ignore
             let defaults = CarliniWagner.defaults
             let weights = Array.create s.Y.Length 1.0
@@ -293,45 +186,4 @@ let tests =
             refuses [ "Confidence" ] (run { defaults with Confidence = -1.0 } weights) "confidence"
             let attack () = CarliniWagner.attack { defaults with Weight = nan } |> ignore
             refuses [ "Weight" ] attack "weight")
-
-        testList "published" [
-            for case in Reference.ofAttacks "cw_l2" do
-                test (Reference.text [ "id" ] case) (fun () ->
-                    let param key = Reference.real [ "params"; key ] case
-                    let how = {
-                        Weight = nan
-                        Confidence = param "kappa"
-                        Steps = Reference.whole [ "params"; "steps" ] case
-                        Rate = param "lr"
-                        Abort = Reference.truth [ "params"; "abort_early" ] case
-                    }
-                    let input key = Reference.indices [ "inputs"; key ] case
-                    let images = Reference.array [ "inputs"; "x" ] case
-                    let victims = {
-                        Ids = Array.init (int images.shape[0]) int64
-                        Images = images
-                        Labels = input "y"
-                        Targets =
-                            if Reference.truth [ "params"; "targeted" ] case then
-                                Some(input "target")
-                            else
-                                None
-                    }
-                    let rounds = Reference.whole [ "params"; "outer_steps" ] case
-                    let found =
-                        searched
-                            rounds
-                            (param "c0")
-                            how
-                            (Threat.create L2 1.0)
-                            (Reference.classifier case)
-                            victims
-                    let expected = Reference.values [ "expected"; "distance" ] case
-                    let ratios = Array.map2 (/) found expected
-                    close
-                        (Reference.real [ "tolerance"; "distance_relative" ] case)
-                        ratios
-                        (Array.map (fun _ -> 1.0) ratios)
-                        "distance")
-        ]
     ]

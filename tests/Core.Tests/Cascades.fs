@@ -24,6 +24,7 @@ let private breaking (every: int64) : Attack =
             FirstSuccess = counts
             Forwards = counts
             Gradients = counts
+            ZeroGradients = counts
             Flags = Set [ sprintf "seen %d" every ]
         })
 
@@ -99,6 +100,9 @@ let tests =
                 Expect.isNone (Standing.read notes "other") "another measurement's"
                 File.WriteAllText(notes, (File.ReadAllText notes).Substring 20)
                 Expect.isNone (Standing.read notes "key") "damaged"
+                let earlier = """{"Key":"key","Stage":0,"Queue":[],"Alive":[],"Counts":[0],"Flags":[]}"""
+                File.WriteAllText(notes, earlier)
+                Expect.isNone (Standing.read notes "key") "without tallies"
                 File.WriteAllText(notes, "null")
                 Expect.isNone (Standing.read notes "key") "empty"))
 
@@ -109,6 +113,8 @@ let tests =
                 Queue = [||]
                 Alive = [||]
                 Counts = counts
+                Tallies = []
+                Tally = Tally.none
                 Flags = Set.empty
             }
             let warned counts = Cascade.warnings cascade 1000 (finished counts)
@@ -147,7 +153,7 @@ let tests =
                 (Cascade.standard.Stages |> List.map fst)
                 [ "apgd-ce"; "apgd-t"; "fab-t"; "square" ]
                 "the standard"
-            for name in [ "autoattack"; "AutoAttack+" ] do
+            for name in [ "autoattack"; "AutoAttack+"; "autoattack-RAND" ] do
                 Expect.isSome (Cascade.find name) name
             Expect.isNone (Cascade.find "pgd-20") "one alone")
 

@@ -144,7 +144,7 @@ let tests =
                 Expect.equal (wholes bound.Forwards) (wholes free.Forwards) "looks")
 
         test "by name, an evaluation holds it to the radius" (fun () ->
-            let named = Expect.wantOk (Robustness.attack "cw-l2") "cw-l2"
+            let named = Expect.wantOk (Robustness.attack "cw-l2-fixed") "cw-l2-fixed"
             let s = scene 6 5
             let free = runBy (CarliniWagner.attack CarliniWagner.defaults) s
             let broken = Array.zip (truths free.Success) (floats free.Distance[L2])
@@ -170,8 +170,8 @@ let tests =
 
             Scope.value (fun () ->
                 let harm = runBy (Attack.within attack) { s with Classify = classify }
-                Expect.hasLength (Attack.tensors harm) 8 "tensors of a result"
-                Expect.equal (torch.Tensor.TotalCount - before) 8L "nothing but the result lives")
+                Expect.hasLength (Attack.tensors harm) 9 "tensors of a result"
+                Expect.equal (torch.Tensor.TotalCount - before) 9L "nothing but the result lives")
 
             Expect.equal (torch.Tensor.TotalCount - before) 0L "nothing lives"
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")

@@ -21,6 +21,10 @@ let main args =
         "Bordering"
         "Descending"
         "Derivatives"
+        "Walking"
+        "Weighing"
+        "Squaring"
+        "Bounding"
     ]
 
     let lists = [
@@ -60,10 +64,16 @@ let main args =
         Survivors.tests
         Momenta.tests
         Apgds.tests
+        ApgdForms.tests
+        Chances.tests
         CarliniWagners.tests
+        WeightSearches.tests
         Nearest.tests
         Squares.tests
+        SquareEdges.tests
         Fabs.tests
+        FabForms.tests
+        Gauntlets.tests
         Views.tests
         Crops.tests
         Colours.tests
@@ -106,6 +116,7 @@ let main args =
         Accuracies.tests
         Cascades.tests
         Rankings.tests
+        Economies.tests
         Evaluations.tests
         Verbs.tests
         Divergences.tests

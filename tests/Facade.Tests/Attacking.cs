@@ -39,7 +39,7 @@ public static class Attacking
     private static torch.Tensor[] Tensors(AttackResult result) =>
     [
         result.Images, result.Success, result.FirstSuccess, result.Forwards, result.Gradients,
-        .. result.Distances.Values,
+        result.ZeroGradients, .. result.Distances.Values,
     ];
 
     private static void Finds()

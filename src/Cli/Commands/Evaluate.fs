@@ -53,6 +53,20 @@ module Evaluate =
         | Some threat -> sprintf "%s, %s" a.Name (Threat.label threat)
         | None -> a.Name
 
+    let private passes (tally: Tally) =
+        sprintf "%d forward passes, %d gradients" tally.Forwards tally.Gradients
+
+    // What it took and left, as JSON has it.
+    let private tally (t: Tally) = {|
+        forwards = t.Forwards
+        gradients = t.Gradients
+        zeroGradients = t.ZeroGradients
+        furthest = t.Furthest
+        lowestPixel = t.Pixels |> Option.map fst
+        highestPixel = t.Pixels |> Option.map snd
+        notFinite = t.NotFinite
+    |}
+
     let private show heading (measured: Measured) =
         let column = sprintf "accuracy, %d images of %s" measured.Images measured.Dataset
 
@@ -62,8 +76,9 @@ module Evaluate =
                 let interval = sprintf "%.1f to %.1f" (100.0 * low) (100.0 * high)
                 [ title a; Terminal.percent a.Fraction; interval; String.concat ", " a.Flags ]
 
-                for name, correct in a.Parts do
-                    [ sprintf "  after %s" name; Terminal.percent (float correct / float a.Total); ""; "" ]
+                for part in a.Parts do
+                    let share = Terminal.percent (float part.Correct / float a.Total)
+                    [ sprintf "  after %s" part.Name; share; ""; passes part.Tally ]
         ]
 
     let run (arguments: ParseResults<EvaluateArguments>) : Result<unit, Error list> = result {
@@ -95,7 +110,11 @@ module Evaluate =
                             correct = a.Correct
                             low = fst a.Interval
                             high = snd a.Interval
-                            after = [ for name, correct in a.Parts -> {| name = name; correct = correct |} ]
+                            tally = tally a.Tally
+                            after = [
+                                for part in a.Parts ->
+                                    {| name = part.Name; correct = part.Correct; tally = tally part.Tally |}
+                            ]
                             flags = a.Flags
                         |}
                 ]

@@ -6,6 +6,9 @@ open TorchSharp
 type Apgd = {
     Steps: int
     Restarts: int
+    /// Passes through the classifier at each point, of which value and gradient are means: for classifiers
+    /// that answer by chance (20 in AutoAttack's rand version).
+    Passes: int
     /// A fault of the published code, for comparison with its runs: the first rise is counted where the loss
     /// is above 0, and not where it is above that of the start.
     FirstRiseFromZero: bool
@@ -18,7 +21,7 @@ type Apgd = {
 module Apgd =
 
     /// As in AutoAttack: 100 steps, one run.
-    let defaults = { Steps = 100; Restarts = 1; FirstRiseFromZero = false }
+    let defaults = { Steps = 100; Restarts = 1; Passes = 1; FirstRiseFromZero = false }
 
     let private momentum, private rho = 0.75, 0.75
 
@@ -141,25 +144,30 @@ module Apgd =
             x + (direction * Shape.perSample direction reach).reshape x.shape,
             Map [ "step", Value step; "share", Value share; "support", Value held ]
 
-    let private text how = sprintf "%d steps" how.Steps
+    let private text how =
+        let passes = if how.Passes = 1 then "" else sprintf ", %d passes each" how.Passes
+        sprintf "%d steps%s" how.Steps passes
 
     let private base' how next = {
         Text = sprintf "APGD, %s" (text how)
         Start = Sphere
         Steps = how.Steps
         Restarts = how.Restarts
+        Passes = how.Passes
         Keep = Best
         EarlyStop = false
         After = None
         Next = next
     }
 
-    /// One stage of the ascent in L1, in the threat's ball. given: whether it begins at a point that another
-    /// found, whose sparsity it goes on with, or at noise.
-    let stage given steps = {
-        base' { defaults with Steps = steps } (sparse given steps) with
+    let private stageOf how given steps = {
+        base' { how with Steps = steps; Restarts = 1 } (sparse given steps) with
             Start = GaussianInside 1.0
     }
+
+    /// One stage of the ascent in L1, in the threat's ball. given: whether it begins at a point that another
+    /// found, whose sparsity it goes on with, or at noise.
+    let stage given steps = stageOf defaults given steps
 
     /// The ascent for a norm. Linf and L2: from a point on the sphere, along signs or unit gradients, with
     /// momentum; at each checkpoint a sample whose value rose in at most three quarters of the steps since
@@ -173,27 +181,33 @@ module Apgd =
         | L2 -> base' how (next how)
         | L1 ->
             let part = (3 * how.Steps + 9) / 10
-            let wide = { stage true part with After = Some(1.5, stage false part) }
+            let wide = { stageOf how true part with After = Some(1.5, stageOf how false part) }
 
             {
-                stage true (max 0 (how.Steps - 2 * part)) with
+                stageOf how true (max 0 (how.Steps - 2 * part)) with
                     Text = sprintf "APGD in L1, %s" (text how)
                     Restarts = how.Restarts
                     After = Some(2.0, wide)
             }
 
+    // objectives: from the victims and the number of classes; with what a reader must know of the choice.
     let private attack name how objectives =
         Attack.planned (sprintf "APGD-%s, %s" name (text how)) (fun threat victims classes ->
-            let objectives, enough = objectives victims classes
+            let objectives, notes = objectives victims classes
 
-            {
-                Ascent = ascent how threat.Norm
-                Objectives = objectives
-                Notes = if enough then Set.empty else Set [ "few classes" ]
-            })
+            { Ascent = ascent how threat.Norm; Objectives = objectives; Notes = Set.ofList notes })
+
+    // Where the classes are too few for the ratio.
+    let private replaced classes least = [
+        if classes < least then
+            sprintf
+                "%d classes: the margin in place of %s"
+                classes
+                (if least = 3L then "DLR" else "targeted DLR")
+    ]
 
     /// APGD on a loss of logits [n; k] and labels [n], one value a sample.
-    let on name loss how = attack name how (fun _ _ -> [ Attack.against loss ], true)
+    let on name loss how = attack name how (fun _ _ -> [ Attack.against loss ], [])
 
     /// APGD on cross-entropy.
     let ce how = on "CE" CrossEntropy.perSample how
@@ -211,7 +225,7 @@ module Apgd =
             at targets - at labels
 
     /// APGD on the difference of logits ratio, towards targets where there are any on the targeted one. Where
-    /// there are too few classes for these, 2 or towards targets 2 or 3, on the margin, and flagged.
+    /// there are too few classes for these, 2 or towards targets 2 or 3, on the margin, as the flags say.
     let dlr how =
         attack "DLR" how (fun victims classes ->
             let least = if victims.Targets.IsSome then 4L else 3L
@@ -222,26 +236,25 @@ module Apgd =
                 | None when classes >= least -> Dlr.perSample logits aim.Labels
                 | None -> Margin.perSample logits aim.Labels
 
-            [ objective ], classes >= least)
+            [ objective ], replaced classes least)
 
-    // The class that comes in some place behind the label, by the clean logits.
-    let private rival (place: int64) (aim: Aim) =
-        let own = aim.Labels.unsqueeze 1L
-        let nothing = System.Double.NegativeInfinity.ToScalar()
-        let others = aim.Clean.scatter (1L, own, torch.full_like (own, nothing, aim.Clean.dtype))
-        let struct (_, order) = others.sort (1L, descending = true)
-        order.select (1L, place)
+    // There are no more classes to run towards.
+    let internal fewerTargets others targets =
+        sprintf "%d classes: %d target(s), not %d" (others + 1) others targets
 
     /// APGD-T: run after run on the targeted difference of logits ratio, each with a random start of its own,
     /// towards the class that comes first, second, ... behind the label by the clean logits, targets of them
     /// (9 in AutoAttack) or all others where there are fewer. Any other class than the label is a success,
-    /// and ends it for a sample. With 2 or 3 classes it raises the target's logit less the label's, and is
-    /// flagged. Where the victims have targets, those alone are run towards, and are a success.
+    /// and ends it for a sample. With 2 or 3 classes it raises the target's logit less the label's. The flags
+    /// say where targets are fewer or the loss is another. Where the victims have targets, those alone are
+    /// run towards, and are a success.
     let targeted targets how =
         if targets < 1 then
             invalidArg (nameof targets) (sprintf "1 target or more was expected, got %d." targets)
 
         attack "T" how (fun victims classes ->
+            let others = int classes - 1
+
             let objectives =
                 if victims.Targets.IsSome then
                     [
@@ -250,8 +263,14 @@ module Apgd =
                     ]
                 else
                     [
-                        for place in 0L .. min (int64 targets) (classes - 1L) - 1L ->
-                            fun logits (aim: Aim) -> towards classes logits aim.Labels (rival place aim)
+                        for place in 0L .. int64 (min targets others) - 1L ->
+                            fun logits (aim: Aim) ->
+                                (Logits.rivals aim.Clean aim.Labels).select(1L, place)
+                                |> towards classes logits aim.Labels
                     ]
 
-            objectives, classes >= 4L)
+            objectives,
+            [
+                yield! replaced classes 4L
+                if victims.Targets.IsNone && others < targets then fewerTargets others targets
+            ])

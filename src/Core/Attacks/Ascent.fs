@@ -50,6 +50,9 @@ type Ascent = {
     Start: Start
     Steps: int
     Restarts: int
+    /// How often each point is looked at: value and gradient are the means of so many passes (expectation
+    /// over transformation; Athalye et al. 2018). 1, unless the objective answers by chance.
+    Passes: int
     Keep: Keep
     /// In an evaluation, whether a sample leaves a run at its first success; else it goes on to the end, and
     /// its last success is stored. In training no run stops early.
@@ -78,6 +81,7 @@ module Ascent =
             Start = Uniform true
             Steps = steps
             Restarts = 1
+            Passes = 1
             Keep = Last
             EarlyStop = true
             After = None

@@ -56,9 +56,10 @@ type Harm = {
     /// Forward passes that each sample took part in, and gradients that were taken of it: int64 [n].
     Forwards: Tensor
     Gradients: Tensor
+    /// How many of those gradients were 0 everywhere, so that they led nowhere: int64 [n].
+    ZeroGradients: Tensor
     /// What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>, <c>"probabilities"</c> where the
-    /// classifier seems to give those and not logits, <c>"few classes"</c> where the margin stands in for a
-    /// loss that needs more classes.
+    /// classifier seems to give those and not logits; and in words what few classes have changed.
     Flags: Set<string>
 }
 
@@ -78,6 +79,7 @@ module Attack =
         harm.FirstSuccess
         harm.Forwards
         harm.Gradients
+        harm.ZeroGradients
     }
 
     // Whether each row's verdict is what the attack wants: another label than the true one, or the target.
@@ -101,182 +103,88 @@ module Attack =
         logits.Dispose()
         success, distances victims.Images images
 
+    /// Whether all rows lie in [0, 1] and add up to 1, as those of no logits do (Carlini's code refuses
+    /// them).
+    let internal areProbabilities (logits: Tensor) =
+        let near (low: float) (high: float) (x: Tensor) =
+            x.ge(low.ToScalar()).logical_and(x.le (high.ToScalar())).all().item<bool>()
+
+        Scope.value (fun () ->
+            logits.shape[0] > 0L && near -1e-4 1.0001 logits && near 0.999 1.001 (logits.sum 1L))
+
+    /// What every attack begins with: a look at the untouched images. Result: their logits, without gradient.
+    let internal first (ledger: Ledger) (classifier: Classifier) (victims: Victims) =
+        let logits =
+            Scope.tensor (fun () ->
+                use _ = torch.no_grad ()
+                classifier victims.Images)
+
+        if areProbabilities logits then ledger.Flags.Add "probabilities" |> ignore
+        Ledger.finite ledger logits |> ignore
+
+        Scope.value (fun () ->
+            succeeded logits victims.Labels victims.Targets
+            |> Ledger.bools
+            |> Ledger.look ledger 1L 0L (Array.init victims.Ids.Length int64))
+
+        logits
+
+    /// The report on what is stored; success as given.
+    let internal close (ledger: Ledger) (victims: Victims) success : Harm =
+        let counts (values: int64[]) = torch.tensor(values).``to`` victims.Images.device
+
+        {
+            Images = ledger.Stored
+            Success = success
+            Distance = distances victims.Images ledger.Stored
+            FirstSuccess = counts ledger.FirstSuccess
+            Forwards = counts ledger.Forwards
+            Gradients = counts ledger.Gradients
+            ZeroGradients = counts ledger.ZeroGradients
+            Flags = Set.ofSeq ledger.Flags
+        }
+
+    /// The same, with success looked up on what is stored.
+    let internal closeJudged (ledger: Ledger) classifier (victims: Victims) =
+        judge classifier victims ledger.Stored |> fst |> close ledger victims
+
     /// A gradient attack as an evaluation (Carlini et al. 2019): every visited point is tested, the clean
     /// image and the start among them, but for those of ascents in a wider ball that another goes on from;
     /// solved samples leave the batch, at once or at the end of the run as the ascent says; further runs go
     /// on with survivors alone. What a sample meets depends on its id alone, never on its batch.
     ///
+    /// Where the ascent looks at a point in several passes, for a classifier that answers by chance, the
+    /// point is a success where it wins more than half of them; the clean image is looked at once, and so is,
+    /// after all, the stored image, whose verdict counts.
+    ///
     /// plan: what to run, from the threat, the victims and the number of classes.
     let planned text (plan: Threat -> Victims -> int64 -> Plan) : Attack =
         Named.create text (fun draw threat classifier victims ->
-            let n = victims.Ids.Length
-            let device = victims.Images.device
-            let forwards, gradients, firstSuccess =
-                Array.zeroCreate n, Array.zeroCreate n, Array.create n -1L
-            let bestValue = Array.create n -infinity
-            let flags = System.Collections.Generic.HashSet<string>()
-            let index (rows: int64[]) = torch.tensor(rows).``to`` device
-            let pick (rows: int64[]) (all: Tensor) =
-                Scope.tensor (fun () -> all.index_select (0L, index rows))
-            let unsolved (rows: int64[]) = rows |> Array.filter (fun row -> firstSuccess[int row] < 0L)
-
             Scope.keeping tensors (fun () ->
-                let stored = victims.Images.detach().clone()
-
-                let clean =
-                    Scope.tensor (fun () ->
-                        use _ = torch.no_grad ()
-                        classifier victims.Images)
-
+                let ledger = Ledger.start victims.Images
+                let clean = first ledger classifier victims
                 let plan = plan threat victims clean.shape[1]
-                flags.UnionWith plan.Notes
+                ledger.Flags.UnionWith plan.Notes
 
-                let store (rows: int64[]) (places: int64[]) (x: Tensor) =
-                    if rows.Length > 0 then
-                        Scope.value (fun () -> stored.index_copy_ (0L, index rows, pick places x) |> ignore)
-
-                // Looks at one point a row; says what the objective was there and which places go on. Where
-                // no verdict is asked for, a success counts for nothing.
-                let look classify objective verdict stops wantGradient (rows: int64[]) (x: Tensor) =
-                    use scope = torch.NewDisposeScope()
+                let see objective (rows: int64[]) x =
+                    let own = Ledger.pick rows
+                    let logits: Tensor = classifier x
 
                     let aim = {
-                        Labels = pick rows victims.Labels
-                        Targets = victims.Targets |> Option.map (pick rows)
-                        Clean = pick rows clean
+                        Labels = own victims.Labels
+                        Targets = Option.map own victims.Targets
+                        Clean = own clean
                     }
 
-                    let mutable solved = [||]
+                    objective logits aim,
+                    Scope.value (fun () -> Ledger.bools (succeeded logits aim.Labels aim.Targets))
 
-                    let value, gradient =
-                        x
-                        |> GradientAttack.look wantGradient (fun x ->
-                            let logits: Tensor = classify x
-                            solved <-
-                                Scope.value (fun () ->
-                                    let won = succeeded logits aim.Labels aim.Targets
-                                    won.cpu().data<bool>().ToArray() |> Array.map ((&&) verdict))
-                            objective logits aim)
+                plan.Objectives
+                |> List.collect (List.replicate plan.Ascent.Restarts)
+                |> List.map see
+                |> Climb.runs plan.Ascent ledger draw threat victims.Images
 
-                    if not (value.isfinite().all().item<bool>()) then flags.Add "not finite" |> ignore
-
-                    for g in Option.toList gradient do
-                        if (Ball.length Linf g).eq(0.0.ToScalar()).any().item<bool>() then
-                            flags.Add "zero gradient" |> ignore
-
-                    rows
-                    |> Array.iteri (fun place row ->
-                        let row = int row
-                        forwards[row] <- forwards[row] + 1L
-                        gradients[row] <- gradients[row] + (if wantGradient then 1L else 0L)
-
-                        if solved[place] && firstSuccess[row] < 0L then
-                            firstSuccess[row] <- forwards[row] - 1L)
-
-                    let won = Array.indexed rows |> Array.filter (fun (place, _) -> solved[place])
-                    store (Array.map snd won) (Array.map (fst >> int64) won) x
-                    let left = [|
-                        for place in 0 .. rows.Length - 1 do
-                            if not (stops && solved[place]) then int64 place
-                    |]
-                    let keep (t: Tensor) = scope.MoveToOuter<Tensor> t
-                    keep value, Option.map keep gradient, left
-
-                let keepBest (rows: int64[]) (iterate: Iterate) =
-                    let values =
-                        Scope.value (fun () ->
-                            iterate.BestValue.``to``(torch.float64).cpu().data<float>().ToArray())
-
-                    let better = [|
-                        for place in 0 .. rows.Length - 1 do
-                            let row = int rows[place]
-
-                            if firstSuccess[row] < 0L && values[place] > bestValue[row] then
-                                bestValue[row] <- values[place]
-                                place
-                    |]
-
-                    store
-                        (better |> Array.map (fun place -> rows[place]))
-                        (Array.map int64 better)
-                        iterate.BestX
-
-                let run (survivors: int64[]) (number, objective) =
-                    Scope.value (fun () ->
-                        let mutable rows = survivors
-                        let origin = pick rows victims.Images
-                        let ids = { draw with Ids = rows |> Array.map (fun row -> draw.Ids[int row]) }
-                        let draw = Draw.sub (sprintf "restart %d" number) ids
-
-                        // Drops solved rows from a state.
-                        let narrow (left: int64[]) iterate =
-                            if left.Length = rows.Length then
-                                iterate
-                            else
-                                rows <- left |> Array.map (fun place -> rows[int place])
-                                GradientAttack.select (index left) iterate
-
-                        let climb threat (ascent: Ascent) verdict x =
-                            let look = look classifier objective verdict ascent.EarlyStop
-
-                            let rec go iterate =
-                                if rows.Length > 0 && iterate.Index < ascent.Steps then
-                                    iterate
-                                    |> GradientAttack.step (fun now ->
-                                        let x, memory = GradientAttack.next threat ascent now
-                                        let more = now.Index + 1 < ascent.Steps
-                                        let value, gradient, left = look more rows x
-                                        let gradient = Option.defaultValue now.Gradient gradient
-                                        GradientAttack.advance now x memory (value, gradient)
-                                        |> narrow left)
-                                    |> go
-                                else
-                                    iterate
-
-                            let value, gradient, left = look (ascent.Steps > 0) rows x
-                            let gradient = gradient |> Option.defaultWith (fun () -> torch.zeros_like x)
-                            GradientAttack.first origin x (value, gradient) |> narrow left |> go
-
-                        let rec begun threat (ascent: Ascent) =
-                            match ascent.After with
-                            | None ->
-                                let x = GradientAttack.start threat ascent draw origin
-                                // No point is looked at that the threat does not allow.
-                                if GradientAttack.strays ascent then Ball.project threat origin x else x
-                            | Some(radii, earlier) ->
-                                let wide = GradientAttack.widened radii threat
-                                let ended = begun wide earlier |> climb wide earlier false
-                                Ball.project threat origin ended.BestX
-
-                        let ended = begun threat plan.Ascent |> climb threat plan.Ascent true
-                        keepBest rows ended
-                        unsolved survivors)
-
-                let objectives = plan.Objectives |> List.collect (List.replicate plan.Ascent.Restarts)
-                let everyone = Array.init n int64
-
-                Scope.value (fun () ->
-                    let look = look (fun _ -> clean)
-
-                    for objective in List.truncate 1 objectives do
-                        look objective true false false everyone victims.Images |> ignore)
-
-                let goOn (survivors: int64[]) next =
-                    if survivors.Length = 0 then survivors else run survivors next
-
-                List.fold goOn (unsolved everyone) (List.indexed objectives) |> ignore
-                let success, distances = judge classifier victims stored
-                let counts (values: int64[]) = torch.tensor(values).``to`` device
-
-                {
-                    Images = stored
-                    Success = success
-                    Distance = distances
-                    FirstSuccess = counts firstSuccess
-                    Forwards = counts forwards
-                    Gradients = counts gradients
-                    Flags = Set.ofSeq flags
-                }))
+                closeJudged ledger classifier victims))
 
     /// What raising a loss away from the labels is or, where there are targets, lowering it towards those.
     /// loss: of logits [n; k] and labels [n], one value a sample.

@@ -66,6 +66,35 @@ module GradientAttack =
             use _ = torch.no_grad ()
             scope.MoveToOuter<Tensor>((objective x).expand [| x.shape[0] |]), None
 
+    /// The means of value and gradient over several looks at the same point, for an objective that answers by
+    /// chance. ArgumentException where passes is below 1.
+    let averaged passes wantGradient objective x =
+        if passes < 1 then
+            invalidArg (nameof passes) (sprintf "1 pass or more was expected, got %d." passes)
+
+        let both (value: Tensor, gradient: Tensor option) = seq {
+            value
+            yield! Option.toList gradient
+        }
+
+        let add (value: Tensor, gradient: Tensor option) _ =
+            let sum =
+                Scope.keeping both (fun () ->
+                    let value', gradient' = look wantGradient objective x
+                    value + value', Option.map2 (fun (g: Tensor) (g': Tensor) -> g + g') gradient gradient')
+
+            both (value, gradient) |> Scope.release (both sum)
+            sum
+
+        let one = look wantGradient objective x
+
+        if passes = 1 then
+            one
+        else
+            let value, gradient = List.fold add one [ 2..passes ]
+            let mean (sum: Tensor) = sum.div_ ((float passes).ToScalar())
+            mean value, Option.map mean gradient
+
     /// The tensors of an iterate.
     let tensors iterate = seq {
         iterate.Origin
@@ -168,14 +197,14 @@ module GradientAttack =
                         iterate
                         |> step (fun now ->
                             let x, memory = next threat ascent now
-                            let value, gradient = look true objective x
+                            let value, gradient = averaged ascent.Passes true objective x
                             advance now x memory (value, Option.get gradient))
                         |> climb
 
                 if ascent.Steps = 0 then
                     None
                 else
-                    let value, gradient = look true objective x
+                    let value, gradient = averaged ascent.Passes true objective x
                     let begun = first origin x (value, Option.get gradient)
 
                     if strays ascent then
@@ -192,6 +221,6 @@ module GradientAttack =
                 match ascent.Keep with
                 | Last -> last
                 | Best ->
-                    let value, _ = look false objective last
+                    let value, _ = averaged ascent.Passes false objective last
                     let better = Shape.perSample last (value.gt iterate.BestValue)
                     torch.where (better, last, iterate.BestX))

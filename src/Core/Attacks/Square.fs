@@ -74,14 +74,11 @@ module Square =
         search.Window.Bumps
     }
 
-    let private pick (rows: int64[]) (all: Tensor) =
-        Scope.tensor (fun () -> all.index_select (0L, torch.tensor(rows).``to`` all.device))
-
     let private pickVictims rows (victims: Victims) = {
         Ids = rows |> Array.map (fun row -> victims.Ids[int row])
-        Images = pick rows victims.Images
-        Labels = pick rows victims.Labels
-        Targets = victims.Targets |> Option.map (pick rows)
+        Images = Ledger.pick rows victims.Images
+        Labels = Ledger.pick rows victims.Labels
+        Targets = victims.Targets |> Option.map (Ledger.pick rows)
     }
 
     let private pickDraw (rows: int64[]) (draw: Draw) = {
@@ -90,7 +87,7 @@ module Square =
     }
 
     let private narrow left search =
-        let take = pick left
+        let take = Ledger.pick left
 
         {
             Rows = left |> Array.map (fun place -> search.Rows[int place])
@@ -160,20 +157,11 @@ module Square =
 
             Scope.keeping Attack.tensors (fun () ->
                 use _ = torch.no_grad ()
-                let n = victims.Ids.Length
-                let device = victims.Images.device
-                let stored = victims.Images.detach().clone()
-                let forwards, firstSuccess = Array.zeroCreate n, Array.create n -1L
-                let finite = torch.ones ([||], torch.bool, device)
-
-                let store (rows: int64[]) (places: int64[]) (x: Tensor) =
-                    if rows.Length > 0 then
-                        Scope.value (fun () ->
-                            stored.index_copy_ (0L, torch.tensor(rows).``to`` device, pick places x)
-                            |> ignore)
+                let ledger = Ledger.start victims.Images
+                let finite = torch.ones ([||], torch.bool, victims.Images.device)
 
                 // The loss at a point a row, and at which places that is what the attack wants.
-                let look (rows: int64[]) (some: Victims) x =
+                let look (some: Victims) x =
                     let logits = classifier x
                     let solved = Attack.succeeded logits some.Labels some.Targets
 
@@ -184,27 +172,16 @@ module Square =
 
                     finite.logical_and_ (value.isfinite().all()) |> ignore
 
-                    for row in rows do
-                        forwards[int row] <- forwards[int row] + 1L
-
                     // A number is lower than none.
                     value.nan_to_num (infinity, System.Nullable infinity, System.Nullable -infinity), solved
 
                 // Writes down what was found, with the images it was found at, and says who goes on.
                 let sort (rows: int64[]) (solved: Tensor) x =
-                    let solved = solved.cpu().data<bool>().ToArray()
-                    let places wanted = [|
-                        for place in 0 .. solved.Length - 1 do
-                            if solved[place] = wanted then int64 place
-                    |]
-                    let won = places true
-                    let wonRows = won |> Array.map (fun place -> rows[int place])
-
-                    for row in wonRows do
-                        firstSuccess[int row] <- forwards[int row] - 1L
-
-                    store wonRows won x
-                    places false
+                    let solved = Ledger.bools solved
+                    Ledger.look ledger 1L 0L rows solved
+                    let won = Ledger.places true solved
+                    Ledger.store ledger (won |> Array.map (fun place -> rows[int place])) won x
+                    Ledger.places false solved
 
                 let rest left search =
                     if Array.length left = search.Rows.Length then search else narrow left search
@@ -238,7 +215,7 @@ module Square =
                             (drawn search.Luck.Signs)
                             images
                             search.Best
-                    let value, solved = look search.Rows search.Victims x
+                    let value, solved = look search.Victims x
                     let better = value.lt(search.Value).logical_or solved
                     let left = sort search.Rows solved x
 
@@ -257,17 +234,14 @@ module Square =
                     else
                         search
 
-                let clean =
-                    Scope.value (fun () ->
-                        let rows = Array.init n int64
-                        let _, solved = look rows victims victims.Images
-                        sort rows solved victims.Images)
+                Scope.value (fun () -> Attack.first ledger classifier victims |> ignore)
+                let right = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
 
                 let from rows =
                     let some = pickVictims rows victims
                     let draw = pickDraw rows draw
                     let x = SquareWindow.start threat (Draw.sub "start" draw) some.Images
-                    let value, solved = look rows some x
+                    let value, solved = look some x
                     let left = sort rows solved x
 
                     {
@@ -281,19 +255,9 @@ module Square =
                     }
                     |> rest left
 
-                if clean.Length > 0 then
-                    let ended = climb 0 (Scope.keeping tensors (fun () -> from clean))
-                    store ended.Rows (Array.init ended.Rows.Length int64) ended.Best
+                if right.Length > 0 then
+                    let ended = climb 0 (Scope.keeping tensors (fun () -> from right))
+                    Ledger.store ledger ended.Rows (Array.init ended.Rows.Length int64) ended.Best
 
-                let success, distances = Attack.judge classifier victims stored
-                let counts (values: int64[]) = torch.tensor(values).``to`` device
-
-                {
-                    Images = stored
-                    Success = success
-                    Distance = distances
-                    FirstSuccess = counts firstSuccess
-                    Forwards = counts forwards
-                    Gradients = counts (Array.zeroCreate n)
-                    Flags = if finite.item<bool>() then Set.empty else Set [ "not finite" ]
-                }))
+                if not (finite.item<bool>()) then ledger.Flags.Add "not finite" |> ignore
+                Attack.closeJudged ledger classifier victims))

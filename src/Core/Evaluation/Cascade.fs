@@ -5,8 +5,8 @@ open System.IO
 open System.Text.Json
 open TorchSharp
 
-/// Attacks in turn, each on the images that all before it left standing: an image is robust where none of them
-/// breaks it (Carlini et al. 2019, the worst case for each sample).
+/// Attacks in turn, each on the images that all before it left standing: an image is robust where none of
+/// them breaks it (Carlini et al. 2019, the worst case for each sample).
 [<NoEquality; NoComparison>]
 type Cascade = { Name: string; Stages: (string * Attack) list }
 
@@ -22,6 +22,9 @@ type Standing = {
     Alive: int64[]
     /// How many were right before the first stage and after each finished one.
     Counts: int list
+    /// What each finished stage has taken and left, and what the one under way has so far.
+    Tallies: Tally list
+    Tally: Tally
     Flags: Set<string>
 }
 
@@ -34,7 +37,9 @@ module Standing =
     let read (path: string) key =
         try
             let standing = JsonSerializer.Deserialize<Standing>(File.ReadAllText path, json)
-            if standing.Key = key then Some standing else None
+            // Notes of an earlier version know of no tallies.
+            let whole = not (isNull (box standing.Tallies) || isNull (box standing.Tally))
+            if standing.Key = key && whole then Some standing else None
         with
         | :? IOException
         | :? UnauthorizedAccessException
@@ -84,8 +89,15 @@ module Cascade =
             ]
         }
 
-    /// A cascade by name: <c>"autoattack"</c>, <c>"autoattack+"</c>.
-    let find (name: string) = [ standard; plus ] |> List.tryFind (fun c -> c.Name = name.ToLowerInvariant())
+    /// Its version for classifiers that answer by chance: untargeted APGD alone, on means of 20 passes.
+    let rand =
+        let means = { Apgd.defaults with Passes = 20 }
+
+        { Name = "autoattack-rand"; Stages = [ "apgd-ce", Apgd.ce means; "apgd-dlr", Apgd.dlr means ] }
+
+    /// A cascade by name: <c>"autoattack"</c>, <c>"autoattack+"</c>, <c>"autoattack-rand"</c>.
+    let find (name: string) =
+        [ standard; plus; rand ] |> List.tryFind (fun c -> c.Name = name.ToLowerInvariant())
 
     // Which of some images the classifier gets right.
     let private right device (classifier: Classifier) (dataset: Dataset) (ids: int64[]) =
@@ -113,16 +125,26 @@ module Cascade =
 
             let harm = attack.Run (Draw.create seed ("evaluate/" + name) ids) threat classifier victims
             let broken = harm.Success.cpu().data<bool>().ToArray()
-            standing ids (Array.map not broken), harm.Flags)
+            standing ids (Array.map not broken), Tally.ofHarm threat victims harm, harm.Flags)
 
     /// Where a cascade stands before its first stage.
     let start key device classifier dataset =
         let alive = clean device classifier dataset
-        { Key = key; Stage = 0; Queue = alive; Alive = alive; Counts = [ alive.Length ]; Flags = Set.empty }
 
-    /// Goes on until all stages are done; keep is called with every new standing, report with the stage's name
-    /// and the share of it done. What an image meets depends on seed, stage and image alone, so neither a break
-    /// nor the order of the batches changes the outcome.
+        {
+            Key = key
+            Stage = 0
+            Queue = alive
+            Alive = alive
+            Counts = [ alive.Length ]
+            Tallies = []
+            Tally = Tally.none
+            Flags = Set.empty
+        }
+
+    /// Goes on until all stages are done; keep is called with every new standing, report with the stage's
+    /// name and the share of it done. What an image meets depends on seed, stage and image alone, so neither
+    /// a break nor the order of the batches changes the outcome.
     let run
         (cascade: Cascade)
         seed
@@ -145,6 +167,8 @@ module Cascade =
                         Stage = now.Stage + 1
                         Queue = now.Alive
                         Counts = now.Counts @ [ now.Alive.Length ]
+                        Tallies = now.Tallies @ [ now.Tally ]
+                        Tally = Tally.none
                 }
 
                 keep next |> Result.bind (fun () -> go next)
@@ -152,13 +176,14 @@ module Cascade =
                 let done' = float (now.Counts[now.Stage] - now.Queue.Length)
                 report name (done' / float (max 1 now.Counts[now.Stage]))
                 let ids = Array.truncate batch now.Queue
-                let held, flags = under (name, attack) seed threat device classifier dataset ids
+                let held, tally, flags = under (name, attack) seed threat device classifier dataset ids
                 let broken = Set.difference (Set.ofArray ids) (Set.ofArray held)
 
                 let next = {
                     now with
                         Queue = Array.skip ids.Length now.Queue
                         Alive = now.Alive |> Array.filter (broken.Contains >> not)
+                        Tally = Tally.add now.Tally tally
                         Flags = now.Flags + flags
                 }
 
@@ -178,12 +203,30 @@ module Cascade =
                 None)
         |> Set.ofList
 
+    /// What a finished cascade has found among so many images, those that were wrong before it too.
+    let accuracy (cascade: Cascade) threat total (finished: Standing) : Accuracy =
+        let tally = List.fold Tally.add Tally.none finished.Tallies
+
+        {
+            Name = cascade.Name
+            Threat = Some threat
+            Correct = finished.Alive.Length
+            Total = total
+            Parts = [
+                for (name, _), correct, tally in
+                    List.zip3 cascade.Stages finished.Counts.Tail finished.Tallies ->
+                    { Name = name; Correct = correct; Tally = tally }
+            ]
+            Tally = tally
+            Flags = Tally.told tally finished.Flags
+        }
+
 /// Whether a classifier can be judged by gradient attacks at all (Croce and Hein 2020; Carlini et al. 2019).
 [<RequireQualifiedAccess>]
 module Soundness =
 
-    /// What is wrong with a classifier, seen from its answers to a few images: <c>"answers change from pass to
-    /// pass"</c>, <c>"gives probabilities, not logits"</c>. Empty for a sound one.
+    /// What is wrong with a classifier, seen from its answers to a few images: <c>"answers change from pass
+    /// to pass"</c>, <c>"gives probabilities, not logits"</c>. Empty for a sound one.
     let faults (classifier: Classifier) (images: Tensor) : string list =
         Scope.value (fun () ->
             use _ = torch.no_grad ()
@@ -196,11 +239,7 @@ module Soundness =
                 |> List.exists (fun x ->
                     (Ball.distance L2 first (unit x)).max().``to``(torch.float64).item<float>() > 1e-4)
 
-            let logits = passes.Head.``to`` torch.float64
-            let low, high = logits.min().item<float>(), logits.max().item<float>()
-            let off = (logits.sum 1L - 1.0).abs().max().item<float>()
-
             [
                 if changes then "answers change from pass to pass"
-                if low > -1e-5 && high < 1.0 + 1e-5 && off < 1e-5 then "gives probabilities, not logits"
+                if Attack.areProbabilities passes.Head then "gives probabilities, not logits"
             ])

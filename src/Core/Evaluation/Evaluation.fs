@@ -126,14 +126,8 @@ module Evaluation =
             let few = test.Batch encoder.Device [| 0L .. min 50L test.Count - 1L |]
             let faults = Soundness.faults classifier few |> Set.ofList
 
-            return {
-                Name = cascade.Name
-                Threat = Some threat
-                Correct = finished.Alive.Length
-                Total = int test.Count
-                Parts = List.zip (List.map fst cascade.Stages) finished.Counts.Tail
-                Flags = finished.Flags + faults + Cascade.warnings cascade (int test.Count) finished
-            }
+            let flags = finished.Flags + faults + Cascade.warnings cascade (int test.Count) finished
+            return Cascade.accuracy cascade threat (int test.Count) { finished with Flags = flags }
         }
 
     /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under

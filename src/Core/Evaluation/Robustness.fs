@@ -3,6 +3,15 @@ namespace AdvContrast.Core
 open System.Globalization
 open TorchSharp
 
+/// One of several attacks in turn.
+type Part = {
+    Name: string
+    /// Images that were right after it.
+    Correct: int
+    /// What it took and left, on those that were right before it.
+    Tally: Tally
+}
+
 /// How often a classifier is right, untouched and under attack.
 type Accuracy = {
     /// <c>"clean"</c>, or the attack's name.
@@ -11,9 +20,11 @@ type Accuracy = {
     Threat: Threat option
     Correct: int
     Total: int
-    /// Of attacks in turn, how many images were right after each, by its name; else empty.
-    Parts: (string * int) list
-    /// What a reader must know of the attack: <c>"zero gradient"</c>.
+    /// Of attacks in turn, each; else empty.
+    Parts: Part list
+    /// What it took and left, in all.
+    Tally: Tally
+    /// What a reader must know of the attack: <c>"zero gradient of 3 image(s)"</c>.
     Flags: Set<string>
 } with
 
@@ -34,15 +45,16 @@ module Robustness =
     /// Attacks by the names that the command line takes: <c>"fgsm"</c>; <c>"pgd-20"</c> with steps of a
     /// quarter radius (the field's 2/255 at 8/255), <c>"pgd-20:0.125"</c> with steps of so many radii;
     /// <c>"cw-pgd-20"</c> and <c>"cw-pgd-20:0.125"</c>, the same on the margin, which tables call CW;
-    /// <c>"cw-l2"</c>, Carlini and Wagner's attack with c = 1, which looks for the nearest image in L2: an
-    /// image counts as broken where the one found is misclassified and lies within the threat's radius;
-    /// <c>"square"</c>, the Square attack as AutoAttack runs it, and <c>"square-1000"</c>, its first 1000
-    /// proposals;
-    /// <c>"mi-fgsm-10"</c> with steps of a radius over their number, as published, or of so many radii as in
+    /// <c>"cw-l2"</c>, Carlini and Wagner's attack, which looks for the nearest image in L2: an image counts
+    /// as broken where the one found is misclassified and lies within the threat's radius. It searches for c
+    /// in 9 rounds of at most 1000 steps; <c>"cw-l2-9x10000"</c> as published, or in so many of so many;
+    /// <c>"cw-l2-fixed"</c> at c = 1 in 50 steps, as many libraries run it; <c>"square"</c>, the Square
+    /// attack as AutoAttack runs it, and <c>"square-1000"</c>, its first 1000 proposals; <c>"mi-fgsm-10"</c>
+    /// with steps of a radius over their number, as published, or of so many radii as in
     /// <c>"mi-fgsm-10:0.25"</c>; <c>"apgd-ce"</c>, <c>"apgd-dlr"</c> and <c>"apgd-t"</c>, the parts of
-    /// AutoAttack with its 100 steps and up to 9 targets;
-    /// <c>"fab"</c> and <c>"fab-t"</c>, the fast adaptive boundary attack to the border that seems nearest,
-    /// or to those of the 9 likeliest classes, held to the radius in the same way.
+    /// AutoAttack with its 100 steps and up to 9 targets; <c>"fab"</c> and <c>"fab-t"</c>, the fast adaptive
+    /// boundary attack to the border that seems nearest, or to those of the 9 likeliest classes, held to the
+    /// radius in the same way.
     let attack (name: string) : Result<Attack, Error> =
         let climb kind (attack: float -> int -> Attack) (steps: string) (step: string) =
             // Without separators of thousands: "0,5" is a slip for 0.5, not 5.
@@ -60,6 +72,9 @@ module Robustness =
                         kind
                 Error(Error.BadOption("--attack", advice))
 
+        let searching rounds steps =
+            Attack.within (CarliniWagner.search rounds { CarliniWagner.published with Steps = steps })
+
         match name.ToLowerInvariant().Split('-', ':') with
         | [| "fgsm" |] -> Ok Attack.fgsm
         | [| "pgd"; steps |] -> climb "pgd" Attack.pgd steps "0.25"
@@ -74,7 +89,17 @@ module Robustness =
         | [| "apgd"; "t" |] -> Ok(Apgd.targeted 9 Apgd.defaults)
         | [| "fab" |] -> Ok(Fab.attack Fab.untargeted)
         | [| "fab"; "t" |] -> Ok(Fab.attack Fab.targeted)
-        | [| "cw"; "l2" |] -> Ok(Attack.within (CarliniWagner.attack CarliniWagner.defaults))
+        | [| "cw"; "l2" |] -> Ok(searching 9 1000)
+        | [| "cw"; "l2"; "fixed" |] -> Ok(Attack.within (CarliniWagner.attack CarliniWagner.defaults))
+        | [| "cw"; "l2"; times |] ->
+            match times.Split 'x' |> Array.map System.Int32.TryParse with
+            | [| true, rounds; true, steps |] when rounds >= 1 && steps >= 1 -> Ok(searching rounds steps)
+            | _ ->
+                let advice =
+                    sprintf
+                        "'%s' is not C&W; write cw-l2, cw-l2-fixed, or cw-l2-9x1000 (rounds x steps); pgd-20 is another attack."
+                        name
+                Error(Error.BadOption("--attack", advice))
         | [| "square" |] -> Ok(Square.attack Square.standard)
         | [| "square"; queries |] ->
             match System.Int32.TryParse queries with
@@ -90,6 +115,8 @@ module Robustness =
                 "cw-pgd-20"
                 "cw-pgd-20:0.125"
                 "cw-l2"
+                "cw-l2-9x10000"
+                "cw-l2-fixed"
                 "square"
                 "square-1000"
                 "mi-fgsm-10"
@@ -107,16 +134,19 @@ module Robustness =
 
     let private count (mask: Tensor) = int (mask.sum(System.Nullable torch.int64).item<int64>())
 
+    // perBatch: how many are right, what it took, and flags.
     let private total (dataset: Dataset) name threat perBatch batch =
-        let counts = ids dataset batch |> Seq.map perBatch |> List.ofSeq
+        let counts, tallies, flags = ids dataset batch |> Seq.map perBatch |> List.ofSeq |> List.unzip3
+        let tally = List.fold Tally.add Tally.none tallies
 
         {
             Name = name
             Threat = threat
             Parts = []
-            Correct = counts |> List.sumBy fst
+            Correct = List.sum counts
             Total = int dataset.Count
-            Flags = counts |> List.map snd |> Set.unionMany
+            Tally = tally
+            Flags = Set.unionMany flags |> Tally.told tally
         }
 
     /// Accuracy on untouched images, in float32.
@@ -125,7 +155,8 @@ module Robustness =
             Scope.value (fun () ->
                 use _ = torch.no_grad ()
                 let guess = (classifier (dataset.Batch device ids)).argmax 1L
-                count (guess.eq (dataset.LabelsOf device ids)), Set.empty)
+                let tally = { Tally.none with Forwards = int64 (Array.length ids) }
+                count (guess.eq (dataset.LabelsOf device ids)), tally, Set.empty)
 
         total dataset "clean" None perBatch 500
 
@@ -154,7 +185,7 @@ module Robustness =
 
                     let harm =
                         attack.Run (Draw.create seed ("evaluate/" + name) ids) threat classifier victims
-                    ids.Length - count harm.Success, harm.Flags)
+                    ids.Length - count harm.Success, Tally.ofHarm threat victims harm, harm.Flags)
 
             finished <- finished + ids.Length
             report finished

@@ -6,8 +6,9 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Logits =
 
-    /// Refuses logits that are not floating point [n; k], and labels that do not fit them: int64 [n] from 0 to
-    /// k-1 is expected. The range is looked at on the CPU alone; elsewhere the look would wait for the device.
+    /// Refuses logits that are not floating point [n; k], and labels that do not fit them: int64 [n] from 0
+    /// to k-1 is expected. The range is looked at on the CPU alone; elsewhere the look would wait for the
+    /// device.
     let labelled (name: string) (logits: Tensor) (labelsName: string) (labels: Tensor) =
         Shape.rank "n;k" name logits
         Shape.rank "n" labelsName labels
@@ -53,3 +54,12 @@ module Logits =
             let nothing = System.Double.NegativeInfinity.ToScalar()
             let masked = torch.full_like (own, nothing, logits.dtype)
             logits.scatter(1L, own, masked).amax([| 1L |]))
+
+    // Each row's other classes than the label, the likeliest first: int64 [n; k - 1].
+    let internal rivals (logits: Tensor) (labels: Tensor) =
+        Scope.tensor (fun () ->
+            let own = labels.unsqueeze 1L
+            let nothing = System.Double.NegativeInfinity.ToScalar()
+            let others = logits.detach().scatter(1L, own, torch.full_like (own, nothing, logits.dtype))
+            let struct (_, likeliest) = others.sort (1L, true, true)
+            likeliest.narrow (1L, 0L, logits.shape[1] - 1L))

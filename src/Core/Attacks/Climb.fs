@@ -1,0 +1,122 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// Runs of an ascent over the images of a batch that nothing has broken yet.
+[<RequireQualifiedAccess>]
+module internal Climb =
+
+    // What the runs of a batch share.
+    [<NoEquality; NoComparison>]
+    type private Batch = { Ledger: Ledger; Draw: Draw; Images: Tensor; BestValue: float[] }
+
+    // The images at points, one a row, to their values, and which of them have won there.
+    type private See = int64[] -> Tensor -> Tensor * bool[]
+
+    // Looks at one point a row; says what the value was there and which places go on. Where no verdict is
+    // asked for, a success counts for nothing.
+    let private look batch (ascent: Ascent) verdict (see: See) wantGradient (rows: int64[]) (x: Tensor) =
+        use scope = torch.NewDisposeScope()
+        let votes = Array.zeroCreate rows.Length
+
+        let value, gradient =
+            x
+            |> GradientAttack.averaged ascent.Passes wantGradient (fun x ->
+                let value, won = see rows x
+                won |> Array.iteri (fun place won -> if won then votes[place] <- votes[place] + 1)
+                value)
+
+        Ledger.finite batch.Ledger value |> ignore
+
+        for g in Option.toList gradient do
+            (Ball.length Linf g).eq(0.0.ToScalar()) |> Ledger.still batch.Ledger rows
+
+        let solved = votes |> Array.map (fun votes -> verdict && 2 * votes > ascent.Passes)
+        let passes = int64 ascent.Passes
+        Ledger.look batch.Ledger passes (if wantGradient then passes else 0L) rows solved
+        let won = Ledger.places true solved
+        Ledger.store batch.Ledger (won |> Array.map (fun place -> rows[int place])) won x
+
+        let left = if ascent.EarlyStop then Ledger.places false solved else Array.init rows.Length int64
+
+        let keep (t: Tensor) = scope.MoveToOuter<Tensor> t
+        keep value, Option.map keep gradient, left
+
+    // Stores the best points of those that no point has broken, where they are better than any before.
+    let private keepBest batch (rows: int64[]) (iterate: Iterate) =
+        let values =
+            Scope.value (fun () -> iterate.BestValue.``to``(torch.float64).cpu().data<float>().ToArray())
+
+        let better = [|
+            for place in 0 .. rows.Length - 1 do
+                let row = int rows[place]
+
+                if batch.Ledger.FirstSuccess[row] < 0L && values[place] > batch.BestValue[row] then
+                    batch.BestValue[row] <- values[place]
+                    int64 place
+        |]
+
+        Ledger.store batch.Ledger (better |> Array.map (fun place -> rows[int place])) better iterate.BestX
+
+    // One run, from a start of its own, over some of the images.
+    let private run batch threat (ascent: Ascent) (survivors: int64[]) (number, see) =
+        Scope.value (fun () ->
+            let mutable rows = survivors
+            let origin = Ledger.pick rows batch.Images
+            let ids = rows |> Array.map (fun row -> batch.Draw.Ids[int row])
+            let draw = Draw.sub (sprintf "restart %d" number) { batch.Draw with Ids = ids }
+
+            // Drops solved rows from a state.
+            let narrow (left: int64[]) iterate =
+                if left.Length = rows.Length then
+                    iterate
+                else
+                    rows <- left |> Array.map (fun place -> rows[int place])
+                    GradientAttack.select (Ledger.index batch.Images left) iterate
+
+            let climb threat (ascent: Ascent) verdict x =
+                let look = look batch ascent verdict see
+
+                let rec go iterate =
+                    if rows.Length > 0 && iterate.Index < ascent.Steps then
+                        iterate
+                        |> GradientAttack.step (fun now ->
+                            let x, memory = GradientAttack.next threat ascent now
+                            let more = now.Index + 1 < ascent.Steps
+                            let value, gradient, left = look more rows x
+                            let gradient = Option.defaultValue now.Gradient gradient
+                            GradientAttack.advance now x memory (value, gradient) |> narrow left)
+                        |> go
+                    else
+                        iterate
+
+                let value, gradient, left = look (ascent.Steps > 0) rows x
+                let gradient = gradient |> Option.defaultWith (fun () -> torch.zeros_like x)
+                GradientAttack.first origin x (value, gradient) |> narrow left |> go
+
+            let rec begun threat (ascent: Ascent) =
+                match ascent.After with
+                | None ->
+                    let x = GradientAttack.start threat ascent draw origin
+                    // No point is looked at that the threat does not allow.
+                    if GradientAttack.strays ascent then Ball.project threat origin x else x
+                | Some(radii, earlier) ->
+                    let wide = GradientAttack.widened radii threat
+                    let ended = begun wide earlier |> climb wide earlier false
+                    Ball.project threat origin ended.BestX
+
+            let ended = begun threat ascent |> climb threat ascent true
+            keepBest batch rows ended)
+
+    /// Run after run, each over what all before it have left; what they find is written into the ledger,
+    /// which has had its look at the untouched images.
+    ///
+    /// sights: for each run, what it looks at: rows and points, one a row, to values and who has won.
+    let runs (ascent: Ascent) ledger draw threat (images: Tensor) (sights: See list) =
+        let count = int images.shape[0]
+        let bestValue = Array.create count -infinity
+        let batch = { Ledger = ledger; Draw = draw; Images = images; BestValue = bestValue }
+
+        for next in List.indexed sights do
+            let survivors = Ledger.unsolved ledger (Array.init count int64)
+            if survivors.Length > 0 then run batch threat ascent survivors next

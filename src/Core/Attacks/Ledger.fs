@@ -1,0 +1,99 @@
+namespace AdvContrast.Core
+
+open System.Collections.Generic
+open TorchSharp
+
+/// What an attack has done to its images so far, one row each; written in place as it goes on.
+[<NoEquality; NoComparison>]
+type internal Ledger = {
+    /// What is to be the result: the originals until something else is stored.
+    Stored: Tensor
+    /// Points looked at.
+    Points: int64[]
+    FirstSuccess: int64[]
+    Forwards: int64[]
+    Gradients: int64[]
+    ZeroGradients: int64[]
+    Flags: HashSet<string>
+}
+
+/// Rows of a batch, by number: what attacks that go on with some of their images need.
+[<RequireQualifiedAccess>]
+module internal Ledger =
+
+    let index (like: Tensor) (rows: int64[]) = torch.tensor(rows).``to`` like.device
+
+    let pick (rows: int64[]) (all: Tensor) = Scope.tensor (fun () -> all.index_select (0L, index all rows))
+
+    let bools (mask: Tensor) = Scope.value (fun () -> mask.cpu().contiguous().data<bool>().ToArray())
+
+    /// Where an array holds what is wanted.
+    let places wanted (flags: bool[]) = [|
+        for place in 0 .. flags.Length - 1 do
+            if flags[place] = wanted then int64 place
+    |]
+
+    let start (images: Tensor) =
+        let n = int images.shape[0]
+
+        {
+            Stored = images.detach().clone()
+            Points = Array.zeroCreate n
+            FirstSuccess = Array.create n -1L
+            Forwards = Array.zeroCreate n
+            Gradients = Array.zeroCreate n
+            ZeroGradients = Array.zeroCreate n
+            Flags = HashSet<string>()
+        }
+
+    let unsolved ledger (rows: int64[]) = rows |> Array.filter (fun row -> ledger.FirstSuccess[int row] < 0L)
+
+    /// Writes down a look at one point of each of some rows: what it took, and which of them have won there.
+    let look ledger (forwards: int64) (gradients: int64) (rows: int64[]) (won: bool[]) =
+        rows
+        |> Array.iteri (fun place row ->
+            let row = int row
+            ledger.Forwards[row] <- ledger.Forwards[row] + forwards
+            ledger.Gradients[row] <- ledger.Gradients[row] + gradients
+
+            if won[place] && ledger.FirstSuccess[row] < 0L then
+                ledger.FirstSuccess[row] <- ledger.Points[row]
+
+            ledger.Points[row] <- ledger.Points[row] + 1L)
+
+    /// Stores images of a batch: for each of some rows, the one at its place.
+    let store ledger (rows: int64[]) (places: int64[]) (x: Tensor) =
+        if rows.Length > 0 then
+            Scope.value (fun () -> ledger.Stored.index_copy_ (0L, index x rows, pick places x) |> ignore)
+
+    /// Writes down which of some rows had a gradient that is 0 everywhere.
+    let still ledger (rows: int64[]) (mask: Tensor) =
+        bools mask
+        |> Array.iteri (fun place still ->
+            if still then
+                let row = int rows[place]
+                ledger.ZeroGradients[row] <- ledger.ZeroGradients[row] + 1L
+                ledger.Flags.Add "zero gradient" |> ignore)
+
+    /// Flags values that are no numbers; says whether all are.
+    let finite ledger (values: Tensor) =
+        let finite = Scope.value (fun () -> values.isfinite().all().item<bool>())
+        if not finite then ledger.Flags.Add "not finite" |> ignore
+        finite
+
+    /// Takes over what a run over some of the rows has written into a ledger of its own; not what it has
+    /// stored.
+    let join ledger (rows: int64[]) (run: Ledger) =
+        ledger.Flags.UnionWith run.Flags
+
+        rows
+        |> Array.iteri (fun place row ->
+            let row = int row
+
+            if run.FirstSuccess[place] >= 0L && ledger.FirstSuccess[row] < 0L then
+                ledger.FirstSuccess[row] <- ledger.Points[row] + run.FirstSuccess[place]
+
+            ledger.Points[row] <- ledger.Points[row] + run.Points[place]
+            ledger.Forwards[row] <- ledger.Forwards[row] + run.Forwards[place]
+            ledger.Gradients[row] <- ledger.Gradients[row] + run.Gradients[place]
+            ledger.ZeroGradients[row] <- ledger.ZeroGradients[row] + run.ZeroGradients[place])

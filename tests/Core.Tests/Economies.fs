@@ -1,0 +1,171 @@
+/// What attacks in turn cost: nothing is spent on an image that is solved.
+module Economies
+
+open System
+open Expecto
+open TorchSharp
+open AdvContrast.Core
+open Arrays
+open Fixtures
+open Laws
+
+let private count, spacing, radius = 14, 17, 0.02
+
+// Images of 2 by 4 whose last pixel says which one it is. The classifier does not look at that pixel, and no
+// attack moves it by more than the radius.
+let private labelled (source: Source) =
+    let pixels = [|
+        for image in 0 .. count - 1 do
+            for _ in 1..7 do
+                byte (source.Whole(20, 235))
+
+            byte (8 + spacing * image)
+    |]
+
+    let weights1, weights2 = source.Rows(10, 7), source.Rows(4, 10)
+    let w1, w2 = single (matrix weights1) * 4.0, single (matrix weights2)
+
+    let classify (x: Tensor) =
+        Scope.tensor (fun () ->
+            let seen = x.reshape([| x.shape[0]; -1L |]).narrow(1L, 0L, 7L)
+            torch.nn.functional.linear (torch.nn.functional.linear(seen, w1).sin(), w2))
+
+    let shape = [| int64 count; 1L; 2L; 4L |]
+    let images = single (torch.tensor(pixels).reshape shape) / 255.0
+    let guesses = wholes ((classify images).argmax 1L)
+    // One is wrong as it is.
+    let y = guesses |> Array.mapi (fun i guess -> if i = 3 then (guess + 1L) % 4L else guess)
+    classify, Dataset.ofBytes "labelled" pixels shape (Array.map byte y) 4 [ 0.5 ] [ 0.5 ], images, y
+
+let private idOf (image: float[]) = int64 (round ((Array.last image * 255.0 - 8.0) / float spacing))
+
+// A look at an image: in which stage, of which, with a gradient, and whether it is broken there.
+type private Look = { Stage: string; Id: int64; Sloped: bool; Won: bool }
+
+// The standard cascade, with fewer proposals.
+let private cascade = {
+    Cascade.standard with
+        Stages =
+            Cascade.standard.Stages
+            |> List.map (fun (name, attack) ->
+                if name = "square" then
+                    name, Square.attack { Square.standard with Queries = 150 }
+                else
+                    name, attack)
+}
+
+let tests =
+    testList "Economies" [
+        test "a cascade spends no pass and no gradient on what is solved, and says what it spends" (fun () ->
+            let classify, data, originals, y = labelled (Source 11)
+            use data = data
+            let originals = rows originals
+            let looks = ResizeArray<Look>()
+            let mutable stage = "clean"
+
+            let watched (x: Tensor) =
+                let z = classify x
+                let guesses = wholes (z.argmax 1L)
+
+                for i, image in Array.indexed (rows x) do
+                    let id = idOf image
+                    let far = normInf (minus image originals[int id])
+
+                    looks.Add {
+                        Stage = stage
+                        Id = id
+                        Sloped = x.requires_grad
+                        Won = guesses[i] <> y[int id] && far <= radius + 1e-6
+                    }
+
+                z
+
+            let threat = Threat.create Linf radius
+            let start = Cascade.start "" cpu watched data
+            let alive = ResizeArray [ start.Alive ]
+
+            let keep (now: Standing) =
+                if now.Tallies.Length = alive.Count then alive.Add now.Alive
+                Ok()
+
+            let report name _ = stage <- name
+            let finished =
+                Expect.wantOk (Cascade.run cascade 1UL threat report keep cpu watched data start) "finished"
+            Expect.isLessThan finished.Alive.Length start.Alive.Length "some are broken"
+            Expect.isNonEmpty finished.Alive "and some are not"
+
+            for (name, _), (before, tally) in
+                List.zip cascade.Stages (List.zip (List.truncate 4 (List.ofSeq alive)) finished.Tallies) do
+                let here = looks |> Seq.filter (fun look -> look.Stage = name) |> List.ofSeq
+                Expect.equal
+                    (here |> List.map _.Id |> Set.ofList)
+                    (Set.ofArray before)
+                    (name + ": who is looked at")
+                // Every image has a last look, for the verdict.
+                Expect.equal here.Length (int tally.Forwards + before.Length) (name + ": passes")
+                let sloped = here |> List.filter _.Sloped |> List.length
+                Expect.equal sloped (int tally.Gradients) (name + ": gradients")
+
+                if name = "fab-t" || name = "square" then
+                    for id, own in List.groupBy _.Id here do
+                        match own |> List.tryFindIndex _.Won with
+                        | Some first -> Expect.equal own.Length (first + 2) (sprintf "%s: image %d" name id)
+                        | None -> ()
+
+            let accuracy = Cascade.accuracy cascade threat count finished
+            Expect.equal
+                accuracy.Tally.Forwards
+                (accuracy.Parts |> List.sumBy (fun part -> part.Tally.Forwards))
+                "all passes"
+            Expect.isLessThanOrEqual accuracy.Tally.Furthest (radius + 1e-6) "furthest"
+            Expect.equal accuracy.Tally.NotFinite 0L "finite"
+            let low, high = Option.get accuracy.Tally.Pixels
+            within 0.0 1.0 [| low; high |] "pixels"
+            Expect.equal (List.last accuracy.Parts).Correct finished.Alive.Length "the last part"
+            Expect.equal accuracy.Flags (Set [ "4 classes: 3 target(s), not 9" ]) "what a reader must know")
+
+        test "tallies add up, and tell what there is to tell" (fun () ->
+            let images = tensor [ 2; 1; 1; 2 ] [| 0.1; 0.2; 0.3; 0.4 |]
+            let moved = tensor [ 2; 1; 1; 2 ] [| 0.1; 0.5; nan; 0.4 |]
+            let counts (a: int64) (b: int64) : Tensor = torch.tensor [| a; b |]
+            let victims = Breaking.victims [| 0L; 1L |] images [| 0; 0 |]
+
+            let harm images : Harm = {
+                Images = images
+                Success = torch.tensor [| true; false |]
+                Distance = Map.empty
+                FirstSuccess = counts 0L -1L
+                Forwards = counts 3L 4L
+                Gradients = counts 2L 0L
+                ZeroGradients = counts 0L 2L
+                Flags = Set [ "zero gradient" ]
+            }
+
+            let threat = Threat.create L1 1.0
+            let one = Tally.ofHarm threat victims (harm images)
+            Expect.equal
+                one
+                {
+                    Forwards = 7L
+                    Gradients = 2L
+                    ZeroGradients = 1
+                    Furthest = 0.0
+                    Pixels = Some(0.1, 0.4)
+                    NotFinite = 0L
+                }
+                "of one"
+            let broken = Tally.ofHarm threat victims (harm moved)
+            Expect.equal broken.NotFinite 1L "no number"
+            let far = tensor [ 2; 1; 1; 2 ] [| 0.1; 0.7; 0.3; 0.4 |]
+            let both = Tally.add one (Tally.ofHarm threat victims (harm far))
+            Expect.equal (both.Forwards, both.Gradients, both.ZeroGradients) (14L, 4L, 2) "sums"
+            close 1e-12 [| both.Furthest |] [| 0.5 |] "the furthest"
+            Expect.equal both.Pixels (Some(0.1, 0.7)) "all pixels"
+            Expect.equal (Tally.add one Tally.none) one "nothing more"
+            Expect.equal (Tally.told both (harm far).Flags) (Set [ "zero gradient of 2 image(s)" ]) "told"
+            Expect.equal (Tally.told Tally.none Set.empty) Set.empty "nothing to tell"
+            Expect.exists
+                (Tally.told broken Set.empty)
+                (fun flag -> flag.StartsWith "1 pixel(s)")
+                "no numbers")
+    ]
