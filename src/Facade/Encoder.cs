@@ -70,7 +70,7 @@ public sealed class Encoder : IDisposable
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(network);
-        return Border.Run(() => new Encoder(Core.PretrainedModule.byName(
+        return Border.Run(() => new Encoder(Core.Pretrained.byName(
             network, OptionModule.OfObj(normalise), torch.CPU, path).OrThrow()));
     }
 

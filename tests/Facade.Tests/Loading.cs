@@ -2,7 +2,6 @@ using System;
 using System.Collections.Generic;
 using System.IO;
 using System.Linq;
-using System.Text;
 using AdvContrast;
 using Expecto;
 using TorchSharp;
@@ -43,7 +42,7 @@ public static class Loading
             Add($"bn{i}.running_var", 1, sizes[i]);
         }
 
-        var header = Encoding.UTF8.GetBytes("{" + string.Join(",", entries) + "}");
+        var header = System.Text.Encoding.UTF8.GetBytes("{" + string.Join(",", entries) + "}");
         var path = folder.At("weights.safetensors");
         File.WriteAllBytes(path, [.. BitConverter.GetBytes((long)header.Length), .. header, .. body]);
         return path;
