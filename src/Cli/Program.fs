@@ -19,6 +19,7 @@ let private dispatch (arguments: ParseResults<Arguments>) =
     | Demo a -> Demo.run a
     | Pretrain a -> Pretrain.run a
     | Evaluate a -> Evaluate.run a
+    | Attack a -> Attack.run a
     | Methods a -> Methods.run a
     | Data a -> Data.run a
     | Doctor a -> Doctor.run a

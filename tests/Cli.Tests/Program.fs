@@ -5,5 +5,13 @@ open AdvContrast.Testing
 
 [<EntryPoint>]
 let main args =
-    let lists = [ Looks.tests; Runs.tests; Stops.tests; Files.tests; Misuse.tests; Script.tests ]
+    let lists = [
+        Looks.tests
+        Runs.tests
+        Assaults.tests
+        Stops.tests
+        Files.tests
+        Misuse.tests
+        Script.tests
+    ]
     runTestsWithCLIArgs [] args (testList "Cli" [ yield! lists; TestFiles.check [ "User" ] lists ])

@@ -64,6 +64,7 @@ let main args =
         Nearest.tests
         Squares.tests
         Fabs.tests
+        Boxes.tests
         Views.tests
         Crops.tests
         Colours.tests
@@ -103,6 +104,9 @@ let main args =
         Accuracies.tests
         Cascades.tests
         Evaluations.tests
+        Strangers.tests
+        Stored.tests
+        Pngs.tests
         Verbs.tests
         Divergences.tests
         Chains.tests
