@@ -100,9 +100,10 @@ module Workbench =
     let probe (how: LinearProbe) (encoder: Encoder) (train: Dataset) : LinearHead =
         LinearProbe.fit how ignore encoder train
 
-    /// Attacks a few images, towards labels of one's own choice where there are targets, int64 [n]; what it did
-    /// belongs to the caller's scope.
-    /// images: [n; c; h; w] within the threat's box; labels: int64 [n]. ArgumentException where they do not fit.
+    /// Attacks a few images, towards labels of one's own choice where there are targets, int64 [n]; what it
+    /// did belongs to the caller's scope.
+    /// images: [n; c; h; w] within the threat's box; labels: int64 [n]. ArgumentException where they do not
+    /// fit.
     let attackTowards
         (targets: Tensor option)
         (attack: Attack)
@@ -128,7 +129,8 @@ module Workbench =
         attack.Run (Draw.create seed "attack" ids) threat classifier victims
 
     /// Attacks a few images, away from their labels; what it did belongs to the caller's scope.
-    /// images: [n; c; h; w] within the threat's box; labels: int64 [n]. ArgumentException where they do not fit.
+    /// images: [n; c; h; w] within the threat's box; labels: int64 [n]. ArgumentException where they do not
+    /// fit.
     let attack
         (attack: Attack)
         seed
@@ -145,8 +147,8 @@ module Workbench =
         Evaluation.run report stop encoder evaluation
 
     /// The same of any classifier on images that are given, [n; c; h; w], bytes or floating point within the
-    /// threats' box, and labels, int64 [n]: of the evaluation, Attacks, Threats, Seed, Images, Threads and Notes
-    /// count. ArgumentException where images, labels and logits do not fit.
+    /// threats' box, and labels, int64 [n]: of the evaluation, Attacks, Threats, Seed, Images, Threads and
+    /// Notes count. ArgumentException where images, labels and logits do not fit.
     let measure report stop classifier (images: Tensor) (labels: Tensor) (evaluation: Evaluation) =
         use images = Dataset.ofTensors "images" images labels
         Evaluation.ofClassifier report stop classifier images evaluation
@@ -162,8 +164,8 @@ module Workbench =
         use images = Dataset.ofTensors "images" images labels
         Crafting.ofClassifier (Map [ "dataset", "images" ]) report stop classifier targets images evaluation
 
-    /// Fits a linear layer on another encoder, and measures it on adversarial images that were made against the
-    /// first.
+    /// Fits a linear layer on another encoder, and measures it on adversarial images that were made against
+    /// the first.
     let transfer
         report
         stop

@@ -11,7 +11,8 @@ namespace AdvContrast;
 /// <param name="Attacked">On the adversarial images.</param>
 public sealed record TransferResult(Accuracy Clean, Accuracy Attacked)
 {
-    internal static TransferResult Of(Core.Transferred t) => new(Accuracy.Of(t.Clean), Accuracy.Of(t.Attacked));
+    internal static TransferResult Of(Core.Transferred t) =>
+        new(Accuracy.Of(t.Clean), Accuracy.Of(t.Attacked));
 }
 
 /// <summary>
@@ -57,8 +58,8 @@ public sealed class Adversaries : IDisposable
     public torch.Tensor After => inner.After;
 
     /// <summary>
-    /// What the attack did; its Images are the adversarial ones. The tensors are those of this object, and end
-    /// with it.
+    /// What the attack did; its Images are the adversarial ones. The tensors are those of this object, and
+    /// end with it.
     /// </summary>
     public AttackResult Harm => new(inner.Harm);
 

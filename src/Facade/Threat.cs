@@ -34,7 +34,8 @@ public sealed record Threat
     /// </summary>
     public double Radius => Inner.Radius;
 
-    /// <summary>The range of a pixel, [0, 1] where nothing else is said; null leaves pixels unbounded.</summary>
+    /// <summary>The range of a pixel, [0, 1] where nothing else is said; null leaves pixels
+    /// unbounded.</summary>
     public (double Low, double High)? Bounds =>
         Inner.Box.OrNull() is { } box ? (box.Item1, box.Item2) : null;
 
@@ -53,7 +54,8 @@ public sealed record Threat
     /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
     public static Threat L1(double radius) => Create(Core.Norm.L1, radius);
 
-    /// <summary>The same threat on images whose pixels go from low to high; the radius stays as it is.</summary>
+    /// <summary>The same threat on images whose pixels go from low to high; the radius stays as it
+    /// is.</summary>
     /// <param name="low">The least value of a pixel.</param>
     /// <param name="high">The greatest, above low.</param>
     /// <exception cref="ArgumentException">They are not finite, or low is not below high.</exception>

@@ -38,8 +38,8 @@ public static partial class Workbench
     /// <param name="options">Which attack, towards which labels, and what the classifier wants.</param>
     /// <param name="cancellation">Stops at the next look at the classifier.</param>
     /// <returns>What it did; belongs to the caller.</returns>
-    /// <exception cref="ArgumentException">A tensor's shape, type or range is wrong; means and deviations that
-    /// do not fit.</exception>
+    /// <exception cref="ArgumentException">A tensor's shape, type or range is wrong; means and deviations
+    /// that do not fit.</exception>
     /// <exception cref="AdvContrastException">UnknownName or BadOption: there is no such attack.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
     public static AttackResult Attack(
@@ -119,8 +119,8 @@ public static partial class Workbench
     }
 
     /// <summary>
-    /// Measures another classifier on adversarial images that were made against the first (a transfer attack),
-    /// on the caller's thread.
+    /// Measures another classifier on adversarial images that were made against the first (a transfer
+    /// attack), on the caller's thread.
     /// </summary>
     /// <param name="classifier">Images [n; c; h; w] on the CPU to logits [n; k].</param>
     /// <param name="adversaries">The images.</param>
@@ -139,7 +139,8 @@ public static partial class Workbench
     /// </summary>
     /// <param name="encoder">Borrowed; it must not be disposed before the task ends.</param>
     /// <param name="adversaries">The images; borrowed likewise.</param>
-    /// <param name="options">What to fit the layer on; null for the data set that the images are from.</param>
+    /// <param name="options">What to fit the layer on; null for the data set that the images are
+    /// from.</param>
     /// <param name="progress">Hears of every step of the fit.</param>
     /// <param name="cancellation">Stops at the next look at the encoder.</param>
     /// <exception cref="AdvContrastException">BadOption: the encoder takes images of another kind; all faults
@@ -155,13 +156,14 @@ public static partial class Workbench
         return Border.RunAlone(
             () => TransferResult.Of(Core.Workbench.transfer(
                 Evaluation.Report(progress), cancellation, inner,
-                Evaluation.ToCore(options ?? new EvaluateOptions()), adversaries.Inner).OrThrow(cancellation)),
+                Evaluation.ToCore(options ?? new EvaluateOptions()), adversaries.Inner)
+                .OrThrow(cancellation)),
             cancellation);
     }
 
     /// <summary>
-    /// Measures any classifier on images that are given: clean accuracy and accuracy under attacks, AutoAttack
-    /// among them; on the caller's thread.
+    /// Measures any classifier on images that are given: clean accuracy and accuracy under attacks,
+    /// AutoAttack among them; on the caller's thread.
     /// </summary>
     /// <param name="classifier">Images [n; c; h; w] to logits [n; k], differentiable in the images.</param>
     /// <param name="images">[n; c; h; w], bytes, or floating point within the threats' bounds; on the device

@@ -32,9 +32,9 @@ let private shiftable = [
     "square", someSquare
 ]
 
-// APGD asks whether a value has risen, which rounding may decide: exact scales alone. Not on the ratio of logits,
-// which is flat where the label is the third, so that nothing but its guard is left of a gradient; and in L1 it
-// begins at noise of a fixed size.
+// APGD asks whether a value has risen, which rounding may decide: exact scales alone. Not on the ratio of
+// logits, which is flat where the label is the third, so that nothing but its guard is left of a gradient;
+// and in L1 it begins at noise of a fixed size.
 let private scalable norm =
     if norm = L1 then
         shiftable

@@ -77,7 +77,8 @@ let private at (png: Png) y x = png.Pixels[(y * png.Width + x) * png.Channels ..
 
 let private whole (values: int list) : Tensor = torch.tensor (Array.ofList (List.map int64 values))
 
-// Four images: one that was right and stays so, one that is broken, one that was wrong, one more that is broken.
+// Four images: one that was right and stays so, one that is broken, one that was wrong, one more that is
+// broken.
 let private adversaries threat (original: Tensor) (adversarial: Tensor) : Adversaries = {
     Attack = "pgd-20"
     Text = ""

@@ -2,12 +2,13 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// Anything that maps images [n; c; h; w] to logits [n; k], differentiable in the images. The images' range is
-/// the threat's box: [0, 1], where nothing else is said.
+/// Anything that maps images [n; c; h; w] to logits [n; k], differentiable in the images. The images' range
+/// is the threat's box: [0, 1], where nothing else is said.
 type Classifier = Tensor -> Tensor
 
-/// Classifiers of images in [0, 1] out of models that want something else. An attack then moves in [0, 1], its
-/// radius is in those units, and the step to what the model wants is part of what it takes the gradient of.
+/// Classifiers of images in [0, 1] out of models that want something else. An attack then moves in [0, 1],
+/// its radius is in those units, and the step to what the model wants is part of what it takes the gradient
+/// of.
 [<RequireQualifiedAccess>]
 module Classifier =
 

@@ -18,7 +18,8 @@ type Dataset = {
 
     member d.Count = d.Images.shape[0]
 
-    /// The images of some rows on a device, [n; c; h; w]: bytes as float32 in [0, 1], other images as they are.
+    /// The images of some rows on a device, [n; c; h; w]: bytes as float32 in [0, 1], other images as they
+    /// are.
     member d.Batch (device: torch.Device) (ids: int64[]) =
         Scope.tensor (fun () ->
             let rows = torch.tensor(ids).``to`` d.Images.device
@@ -51,9 +52,9 @@ module Dataset =
             Std = std
         }
 
-    /// A data set that shows images and labels which somebody else has in memory, without copying them: images
-    /// [n; c; h; w], uint8 or floating point in whatever range; labels int64 [n] from 0 on. Belongs to no
-    /// scope. ArgumentException where they do not fit.
+    /// A data set that shows images and labels which somebody else has in memory, without copying them:
+    /// images [n; c; h; w], uint8 or floating point in whatever range; labels int64 [n] from 0 on. Belongs to
+    /// no scope. ArgumentException where they do not fit.
     let ofTensors name (images: Tensor) (labels: Tensor) =
         Shape.rank "n;c;h;w" (nameof images) images
         Shape.rank "n" (nameof labels) labels

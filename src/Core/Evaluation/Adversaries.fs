@@ -7,8 +7,8 @@ open System.Text.Json
 open FsToolkit.ErrorHandling
 open TorchSharp
 
-/// Adversarial images, with what they were made from, by and against. It owns its tensors, which are on the CPU;
-/// dispose it when done.
+/// Adversarial images, with what they were made from, by and against. It owns its tensors, which are on the
+/// CPU; dispose it when done.
 [<NoEquality; NoComparison>]
 type Adversaries = {
     /// The attack by name, and in full.
@@ -100,8 +100,8 @@ module Adversaries =
 
     /// Attacks images, some at a time; what it makes belongs to no scope. about: what a reader should know of
     /// where classifier and images came from. name: the attack's, for people and for what is drawn. targets:
-    /// labels to reach, int64 [n]. report: called with the number of images done. An image's outcome depends on
-    /// seed, name and image alone.
+    /// labels to reach, int64 [n]. report: called with the number of images done. An image's outcome depends
+    /// on seed, name and image alone.
     let craft
         about
         (name, attack: Attack)
@@ -175,8 +175,8 @@ module Adversaries =
 
             accuracies a (all a.Original) (all a.Harm.Images))
 
-    /// Mean and maximum of something of each image, [n], over the images that were right untouched: those that
-    /// the attack had something to do with. None where there are none.
+    /// Mean and maximum of something of each image, [n], over the images that were right untouched: those
+    /// that the attack had something to do with. None where there are none.
     let summary (a: Adversaries) (values: Tensor) : (float * float) option =
         Scope.value (fun () ->
             let right = a.Before.eq a.Labels

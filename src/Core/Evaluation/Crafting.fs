@@ -43,9 +43,9 @@ module Crafting =
                 test
         )
 
-    /// Fits a linear layer on the frozen encoder (SLF) and attacks the test images by the evaluation's one attack
-    /// within its one threat. about: what a reader of the images should know, besides the data set. What it makes
-    /// belongs to no scope; faults and stopping are as in an evaluation.
+    /// Fits a linear layer on the frozen encoder (SLF) and attacks the test images by the evaluation's one
+    /// attack within its one threat. about: what a reader of the images should know, besides the data set.
+    /// What it makes belongs to no scope; faults and stopping are as in an evaluation.
     let ofEncoder about report stop (encoder: Encoder) (e: Evaluation) : Result<Adversaries, Error list> =
         single e
         |> Result.bind (fun () ->
@@ -53,8 +53,8 @@ module Crafting =
                 let about = about |> Map.add "dataset" test.Name |> Map.add "probe" e.Probe
                 craft about report stop encoder.Device None asked classifier test))
 
-    /// Attacks images that are given, of any classifier, by the evaluation's one attack within its one threat, as
-    /// <c>Evaluation.onClassifier</c> says. targets: labels to reach, int64 [n].
+    /// Attacks images that are given, of any classifier, by the evaluation's one attack within its one
+    /// threat, as <c>Evaluation.onClassifier</c> says. targets: labels to reach, int64 [n].
     let ofClassifier about report stop classifier (targets: Tensor option) (images: Dataset) (e: Evaluation) =
         for targets in Option.toList targets do
             Shape.rank "n" (nameof targets) targets
@@ -82,8 +82,8 @@ module Crafting =
 
             Error(Error.BadOption("--onto", advice))
 
-    /// Fits a linear layer on another frozen encoder (SLF), and tells how that fares on the same images. The data
-    /// set is the one that they were made of, where the evaluation names no other.
+    /// Fits a linear layer on another frozen encoder (SLF), and tells how that fares on the same images. The
+    /// data set is the one that they were made of, where the evaluation names no other.
     let transfer
         report
         stop

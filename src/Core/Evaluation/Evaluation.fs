@@ -119,9 +119,9 @@ module Evaluation =
             stop.ThrowIfCancellationRequested()
             classifier images
 
-    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier that they are, the test images
-    /// and what is to be measured to somebody; all of them are his until he returns. When stop is cancelled,
-    /// ends at the next look at the encoder with Error.Interrupted.
+    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier that they are, the test
+    /// images and what is to be measured to somebody; all of them are his until he returns. When stop is
+    /// cancelled, ends at the next look at the encoder with Error.Interrupted.
     let onEncoder
         report
         stop
@@ -194,16 +194,16 @@ module Evaluation =
                 invalidArg
                     "labels"
                     (sprintf
-                        "labels from 0 to %d were expected, as many as the classifier has logits, got %d to %d."
+                        "labels from 0 to %d were expected, a logit for each, got %d to %d."
                         (one.shape[1] - 1L)
                         least
                         (test.Classes - 1)))
 
     /// Hands images and labels that are given, the classifier and what is to be measured to somebody: of the
     /// evaluation, attacks, threats, seed, images, threads and notes count. Pixels are those of the threats'
-    /// boxes. Attacks' names and other faults of the evaluation are errors; images outside a box, labels outside
-    /// the classes or something else than logits are ArgumentExceptions. When stop is cancelled, ends at the next
-    /// look at the classifier with Error.Interrupted.
+    /// boxes. Attacks' names and other faults of the evaluation are errors; images outside a box, labels
+    /// outside the classes or something else than logits are ArgumentExceptions. When stop is cancelled, ends
+    /// at the next look at the classifier with Error.Interrupted.
     let onClassifier
         (stop: CancellationToken)
         (classifier: Classifier)

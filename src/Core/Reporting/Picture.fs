@@ -10,8 +10,8 @@ module Picture =
 
     let private gap = 4
 
-    // The places of the images shown: first those that were right and were broken, then those that were right,
-    // then the others.
+    // The places of the images shown: first those that were right and were broken, then those that were
+    // right, then the others.
     let private chosen count (a: Adversaries) =
         let before, after, labels =
             Scope.value (fun () ->
@@ -35,11 +35,12 @@ module Picture =
             let levels = (share * 255.0).round().clamp(0.0.ToScalar(), 255.0.ToScalar())
             levels.``to``(torch.uint8).contiguous().data<byte>().ToArray())
 
-    /// A grid of images as a PNG file's bytes: a row for each of some samples (those that the attack broke come
-    /// first), and in it the original, the adversarial image and the change between them. The change is
-    /// magnified until the radius (Linf) or the sample's largest change (L2, L1) fills the range; grey is none.
-    /// scale: pixels a pixel, each way. Of images of another number of channels than 1 or 3 the first is shown.
-    /// ArgumentException where count or scale is below 1.
+    /// A grid of images as a PNG file's bytes: a row for each of some samples (those that the attack broke
+    /// come first), and in it the original, the adversarial image and the change between them. The change is
+    /// magnified until the radius (Linf) or the sample's largest change (L2, L1) fills the range; grey is
+    /// none.
+    /// scale: pixels a pixel, each way. Of images of another number of channels than 1 or 3 the first is
+    /// shown. ArgumentException where count or scale is below 1.
     let grid count scale (a: Adversaries) : byte[] =
         Shape.positive (nameof count) (float (count: int))
         Shape.positive (nameof scale) (float (scale: int))
@@ -86,8 +87,8 @@ module Picture =
 
         Png.encode channels width height pixels
 
-    /// Writes such a grid of some samples, each image about as large as a thumb. ArgumentException where count is
-    /// below 1.
+    /// Writes such a grid of some samples, each image about as large as a thumb. ArgumentException where
+    /// count is below 1.
     let save (path: string) count (a: Adversaries) : Result<unit, Error> =
         let longer = int (max a.Original.shape[2] a.Original.shape[3])
         let bytes = grid count (max 1 (112 / max 1 longer)) a
