@@ -64,10 +64,18 @@ let private makes () =
     let distance = (field "did" figures)[0]
     Expect.isLessThanOrEqual ((field "most" distance).GetDouble()) 0.10001 "within the radius"
 
-    // The same figures as an evaluation's: the untouched images are the same, and so is the linear layer.
-    succeed folder "evaluate --from run --images 40 --attack fgsm --json evaluated.json" |> ignore
-    let evaluated = (json folder "evaluated.json").GetProperty("accuracies")[0]
-    Expect.equal ((field "correct" evaluated).GetInt32()) clean "clean"
+    // They are the images that an evaluation counts.
+    succeed
+        folder
+        "evaluate --from run --images 40 --attack pgd-3:0.5 --threat linf:0.1 --json evaluated.json"
+    |> ignore
+
+    let evaluated = [
+        for accuracy in (field "accuracies" (json folder "evaluated.json")).EnumerateArray() ->
+            (field "correct" accuracy).GetInt32()
+    ]
+
+    Expect.equal evaluated [ clean; attacked ] "the same figures"
 
     // Three rows of three images of 112 by 112, with gaps of 4.
     let png = File.ReadAllBytes(folder.At "x.png")

@@ -217,6 +217,7 @@ public static class Crafting
         using var made = Tiny.Wait(Workbench.CraftAsync(encoder, options));
         var measured = Tiny.Wait(Workbench.EvaluateAsync(encoder, options));
         Expect.equal(made.Own.Clean.Correct, measured.Clean.Correct, "the same classifier");
+        Expect.equal(made.Own.Attacked.Correct, measured["pgd-3"].Correct, "the same attack");
         Expect.equal(made.About["dataset"], "sample", "the data set");
         Expect.equal(Tiny.Wait(Workbench.TransferAsync(encoder, made)).Attacked.Correct,
             made.Own.Attacked.Correct, "onto the same encoder");

@@ -67,8 +67,18 @@ module Adversaries =
         |> List.concat
         |> Map.ofList
 
-    let private ofTable flags (table: Map<string, Tensor>) (make: Harm -> Adversaries) =
-        make {
+    let private create about (name, text) threat seed flags (table: Map<string, Tensor>) = {
+        Attack = name
+        Text = text
+        Threat = threat
+        Seed = seed
+        About = about
+        Original = table["original"]
+        Labels = table["labels"]
+        Targets = Map.tryFind "targets" table
+        Before = table["predictions/original"]
+        After = table["predictions/adversarial"]
+        Harm = {
             Images = table["adversarial"]
             Success = table["success"]
             Distance = Map [ for name, norm in norms -> norm, table["distance/" + name] ]
@@ -77,21 +87,7 @@ module Adversaries =
             Gradients = table["gradients"]
             Flags = flags
         }
-
-    let private create about (name, text) threat seed flags (table: Map<string, Tensor>) =
-        ofTable flags table (fun harm -> {
-            Attack = name
-            Text = text
-            Threat = threat
-            Seed = seed
-            About = about
-            Original = table["original"]
-            Labels = table["labels"]
-            Targets = Map.tryFind "targets" table
-            Before = table["predictions/original"]
-            After = table["predictions/adversarial"]
-            Harm = harm
-        })
+    }
 
     let private guesses (classifier: Classifier) (images: Tensor) =
         Scope.tensor (fun () ->
@@ -101,7 +97,7 @@ module Adversaries =
     /// Attacks images, some at a time; what it makes belongs to no scope. about: what a reader should know of
     /// where classifier and images came from. name: the attack's, for people and for what is drawn. targets:
     /// labels to reach, int64 [n]. report: called with the number of images done. An image's outcome depends
-    /// on seed, name and image alone.
+    /// on seed, name and image alone, and is the one that an evaluation with this seed counts.
     let craft
         about
         (name, attack: Attack)
@@ -133,7 +129,7 @@ module Adversaries =
                 }
 
                 let before = guesses classifier victims.Images
-                let harm = attack.Run (Draw.create seed ("attack/" + name) ids) threat classifier victims
+                let harm = attack.Run (Draw.create seed ("evaluate/" + name) ids) threat classifier victims
                 let after = guesses classifier harm.Images
                 let table = table victims.Images victims.Labels victims.Targets before after harm
                 report (int ids[ids.Length - 1] + 1)

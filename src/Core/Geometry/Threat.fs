@@ -90,31 +90,33 @@ module Threat =
         | [| norm; size; low; high |] -> ball norm size |> Result.bind (within low high)
         | _ -> bad (sprintf "'%s' is not NORM:RADIUS; write for instance linf:8/255 or l2:0.5." text)
 
-    let private write threat radius =
+    let private ball threat radius =
         let norm =
             match threat.Norm with
             | Linf -> "linf"
             | L2 -> "l2"
             | L1 -> "l1"
 
+        sprintf "%s:%s" norm radius
+
+    /// The form that <c>parse</c> reads, exactly.
+    let text threat =
+        let number (x: float) = x.ToString("R", CultureInfo.InvariantCulture)
+
         let box =
             match threat.Box with
             | Some(0.0, 1.0) -> ""
-            | Some(low, high) ->
-                let number (x: float) = x.ToString("R", CultureInfo.InvariantCulture)
-                sprintf ":%s:%s" (number low) (number high)
+            | Some(low, high) -> sprintf ":%s:%s" (number low) (number high)
             | None -> ":-inf:inf"
 
-        sprintf "%s:%s%s" norm radius box
+        ball threat (number threat.Radius) + box
 
-    /// The form that <c>parse</c> reads, exactly.
-    let text threat = write threat (threat.Radius.ToString("R", CultureInfo.InvariantCulture))
-
-    /// The form for people: Linf in 255ths where it is a whole number of them, else with four digits.
+    /// The form for people, of the ball alone: Linf in 255ths where it is a whole number of them, else with
+    /// four digits.
     let label threat =
         let levels = threat.Radius * 255.0
 
         if threat.Norm = Linf && levels >= 0.5 && abs (levels - round levels) < 1e-6 then
-            write threat (sprintf "%.0f/255" levels)
+            ball threat (sprintf "%.0f/255" levels)
         else
-            write threat (threat.Radius.ToString("0.####", CultureInfo.InvariantCulture))
+            ball threat (threat.Radius.ToString("0.####", CultureInfo.InvariantCulture))
