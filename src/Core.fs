@@ -16,7 +16,8 @@ open TorchSharp
 //   Data         data sets
 //   Training     the engine that runs a step, the run as a sequence of events, checkpoints and manifests,
 //                encoders, methods with all their stages
-//   Evaluation   linear probes, accuracy under attack
+//   Evaluation   linear probes, accuracy under attack, adversarial images as files, transfer
+//   Reporting    pictures
 
 /// The verbs: pre-train an encoder, fit a classifier on it, attack that, and measure.
 [<RequireQualifiedAccess>]
@@ -99,9 +100,12 @@ module Workbench =
     let probe (how: LinearProbe) (encoder: Encoder) (train: Dataset) : LinearHead =
         LinearProbe.fit how ignore encoder train
 
-    /// Attacks a few images; what it did belongs to the caller's scope.
-    /// images: [n; c; h; w] in [0, 1]; labels: int64 [n]. ArgumentException where they do not fit.
-    let attack
+    /// Attacks a few images, towards labels of one's own choice where there are targets, int64 [n]; what it
+    /// did belongs to the caller's scope.
+    /// images: [n; c; h; w] within the threat's box; labels: int64 [n]. ArgumentException where they do not
+    /// fit.
+    let attackTowards
+        (targets: Tensor option)
         (attack: Attack)
         seed
         threat
@@ -110,18 +114,63 @@ module Workbench =
         (labels: Tensor)
         : Harm =
         Shape.rank "n;c;h;w" (nameof images) images
-        Shape.rank "n" (nameof labels) labels
 
-        if labels.shape[0] <> images.shape[0] || labels.dtype <> torch.ScalarType.Int64 then
-            invalidArg
-                (nameof labels)
-                (sprintf "one int64 label an image was expected, %d of them." images.shape[0])
+        let fits name (labels: Tensor) =
+            Shape.rank "n" name labels
 
+            if labels.shape[0] <> images.shape[0] || labels.dtype <> torch.ScalarType.Int64 then
+                invalidArg name (sprintf "one int64 label an image was expected, %d of them." images.shape[0])
+
+        fits (nameof labels) labels
+        targets |> Option.iter (fits (nameof targets))
+        Ball.requireInBox (nameof images) threat images
         let ids = Array.init (int images.shape[0]) int64
-        let victims = { Ids = ids; Images = images; Labels = labels; Targets = None }
+        let victims = { Ids = ids; Images = images; Labels = labels; Targets = targets }
         attack.Run (Draw.create seed "attack" ids) threat classifier victims
+
+    /// Attacks a few images, away from their labels; what it did belongs to the caller's scope.
+    /// images: [n; c; h; w] within the threat's box; labels: int64 [n]. ArgumentException where they do not
+    /// fit.
+    let attack
+        (attack: Attack)
+        seed
+        threat
+        (classifier: Classifier)
+        (images: Tensor)
+        (labels: Tensor)
+        : Harm =
+        attackTowards None attack seed threat classifier images labels
 
     /// Fits a linear layer on the encoder, then measures clean accuracy and accuracy under attacks on a test
     /// set. report: called with the name of what is being done and the share of it done.
     let evaluate report stop (encoder: Encoder) (evaluation: Evaluation) : Result<Measured, Error list> =
         Evaluation.run report stop encoder evaluation
+
+    /// The same of any classifier on images that are given, [n; c; h; w], bytes or floating point within the
+    /// threats' box, and labels, int64 [n]: of the evaluation, Attacks, Threats, Seed, Images, Threads and
+    /// Notes count. ArgumentException where images, labels and logits do not fit.
+    let measure report stop classifier (images: Tensor) (labels: Tensor) (evaluation: Evaluation) =
+        use images = Dataset.ofTensors "images" images labels
+        Evaluation.ofClassifier report stop classifier images evaluation
+
+    /// Fits a linear layer on the encoder and makes adversarial images of a test set, by the evaluation's one
+    /// attack within its one threat; they belong to the caller.
+    let craft report stop (encoder: Encoder) (evaluation: Evaluation) : Result<Adversaries, Error list> =
+        Crafting.ofEncoder Map.empty report stop encoder evaluation
+
+    /// The same of any classifier on images that are given, as <c>measure</c> takes them. targets: labels to
+    /// reach, int64 [n]; None for any other than the true one.
+    let craftOf targets report stop classifier (images: Tensor) (labels: Tensor) (evaluation: Evaluation) =
+        use images = Dataset.ofTensors "images" images labels
+        Crafting.ofClassifier (Map [ "dataset", "images" ]) report stop classifier targets images evaluation
+
+    /// Fits a linear layer on another encoder, and measures it on adversarial images that were made against
+    /// the first.
+    let transfer
+        report
+        stop
+        (encoder: Encoder)
+        (evaluation: Evaluation)
+        images
+        : Result<Transferred, Error list> =
+        Crafting.transfer report stop encoder evaluation images

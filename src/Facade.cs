@@ -17,7 +17,7 @@ namespace AdvContrast;
 /// Long work runs on one thread of its own and reports every step; a token stops it within a step. Faults
 /// that the user can put right are AdvContrastExceptions, all of them at once where they are in the options.
 /// </remarks>
-public static class Workbench
+public static partial class Workbench
 {
     /// <summary>The methods: clean contrast, then the adversarial ones in the order of their papers.</summary>
     public static IReadOnlyList<MethodCard> Methods { get; } =
@@ -103,30 +103,6 @@ public static class Workbench
         return Border.RunAlone(
             () => Evaluation.Run(inner, options ?? new EvaluateOptions(), progress, cancellation),
             cancellation);
-    }
-
-    /// <summary>Attacks any classifier on a few images, on the caller's thread.</summary>
-    /// <param name="classifier">Images [n; c; h; w] to logits [n; k], differentiable in the images.</param>
-    /// <param name="images">[n; c; h; w], float32 in [0, 1].</param>
-    /// <param name="labels">int64 [n], from 0 to k - 1.</param>
-    /// <param name="threat">What the attack may do.</param>
-    /// <param name="attack"><c>"fgsm"</c>, <c>"pgd-20"</c> or <c>"pgd-20:0.125"</c>.</param>
-    /// <param name="seed">The seed of every draw.</param>
-    /// <returns>What it did; belongs to the caller.</returns>
-    /// <exception cref="ArgumentException">A tensor's shape or type is wrong.</exception>
-    /// <exception cref="AdvContrastException">UnknownName or BadOption: there is no such attack.</exception>
-    public static AttackResult Attack(
-        Func<torch.Tensor, torch.Tensor> classifier, torch.Tensor images, torch.Tensor labels, Threat threat,
-        string attack = "pgd-20", ulong seed = 1)
-    {
-        ArgumentNullException.ThrowIfNull(classifier);
-        ArgumentNullException.ThrowIfNull(threat);
-        ArgumentNullException.ThrowIfNull(attack);
-        ArgumentNullException.ThrowIfNull(labels);
-        AdvContrast.Images.Require(images, nameof(images));
-        return Border.Run(() => new AttackResult(Core.Workbench.attack(
-            Core.Robustness.attack(attack).OrThrow(), seed, threat.Inner, FuncConvert.FromFunc(classifier),
-            images, labels)));
     }
 
     private static Task<PretrainResult> Train(

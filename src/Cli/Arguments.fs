@@ -101,7 +101,7 @@ type EvaluateArguments =
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "test on the first so many images (default: all)."
             | Attack _ ->
-                "fgsm, pgd-20 (steps of 1/4 radius) or pgd-20:0.125, cw-pgd-20, mi-fgsm-10, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, cw-l2, autoattack, autoattack+ or autoattack-rand; may be repeated (default: fgsm and pgd-20)."
+                "fgsm, pgd-20 (steps of 1/4 radius) or pgd-20:0.125, cw-pgd-20, mi-fgsm-10, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or square-1000, cw-l2, autoattack, autoattack+ or autoattack-rand; may be repeated (default: fgsm and pgd-20)."
             | Threat _ ->
                 "what the attacks may do, as linf:8/255 or l2:0.5; may be repeated (default: the run's, else linf:8/255)."
             | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
@@ -118,6 +118,43 @@ type ExportArguments =
             match argument with
             | From _ -> "the run's folder, or its .safetensors file."
             | Out _ -> "the .safetensors file to write."
+
+type AttackArguments =
+    | [<Mandatory>] From of RUN: string
+    | [<Mandatory; AltCommandLine "-o">] Out of FILE: string
+    | [<AltCommandLine "-a">] Attack of NAME: string
+    | Threat of NORM_RADIUS: string
+    | Onto of RUN: string
+    | Picture of FILE: string
+    | Rows of N: int
+    | Dataset of NAME: string
+    | Data of DIR: string
+    | Images of N: int
+    | Probe of NAME: string
+    | Seed of N: uint64
+    | Threads of N: int
+    | Json of FILE: string
+
+    interface IArgParserTemplate with
+        member argument.Usage =
+            match argument with
+            | From _ -> "the run's folder, or its .safetensors file."
+            | Out _ ->
+                "safetensors file that the adversarial images are written to, with all that is known of them."
+            | Attack _ -> "one of the names that `evaluate --attack` takes (default: pgd-20)."
+            | Threat _ ->
+                "what the attack may do, as linf:8/255 or l2:0.5 (default: the run's, else linf:8/255)."
+            | Onto _ -> "another run to try the same images on (transfer); may be repeated."
+            | Picture _ ->
+                "also write a PNG: a row a sample, in it the original, the adversarial image, and the change magnified."
+            | Rows _ -> "samples in the picture, those that were broken first (default: 8)."
+            | Dataset _ -> "data set to fit on and to attack (default: the run's)."
+            | Data _ -> "folder with the data set's files (default: the run's)."
+            | Images _ -> "attack the first so many test images (default: 100)."
+            | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
+            | Seed _ -> "seed of every draw (default: 1)."
+            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Json _ -> "also write the figures to this file, as JSON."
 
 type MethodsArguments =
     | [<CliPrefix(CliPrefix.None)>] Show of NAME: string
@@ -152,6 +189,7 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Pretrain of ParseResults<PretrainArguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
     | [<CliPrefix(CliPrefix.None)>] Export of ParseResults<ExportArguments>
+    | [<CliPrefix(CliPrefix.None)>] Attack of ParseResults<AttackArguments>
     | [<CliPrefix(CliPrefix.None)>] Methods of ParseResults<MethodsArguments>
     | [<CliPrefix(CliPrefix.None)>] Data of ParseResults<DataArguments>
     | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<DoctorArguments>
@@ -164,6 +202,8 @@ type Arguments =
             | Evaluate _ ->
                 "fit a linear layer on a pre-trained encoder and measure clean and robust accuracy."
             | Export _ -> "write the encoder of a run as one small file, under PyTorch's names."
+            | Attack _ ->
+                "make adversarial images against a pre-trained encoder, keep them, and try them on others."
             | Methods _ -> "list the methods, or print one's card."
             | Data _ -> "list the data sets, or check one's files."
             | Doctor _ -> "show the libtorch that was found, the devices, and whether they are fast."

@@ -20,6 +20,7 @@ let private dispatch (arguments: ParseResults<Arguments>) =
     | Pretrain a -> Pretrain.run a
     | Evaluate a -> Evaluate.run a
     | Export a -> Export.run a
+    | Attack a -> Attack.run a
     | Methods a -> Methods.run a
     | Data a -> Data.run a
     | Doctor a -> Doctor.run a

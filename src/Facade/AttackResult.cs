@@ -13,12 +13,15 @@ public sealed class AttackResult : IDisposable
     internal AttackResult(Core.Harm harm) => this.harm = harm;
 
     /// <summary>
-    /// The adversarial image where the attack succeeded, else the one of the highest loss: [n; c; h; w],
-    /// within the threat.
+    /// The adversarial image where the attack succeeded, else the one of the highest loss, or from an attack
+    /// that looks for the nearest image the original: [n; c; h; w], within the threat.
     /// </summary>
     public torch.Tensor Images => harm.Images;
 
-    /// <summary>Whether the image in Images is misclassified, computed on that image: bool [n].</summary>
+    /// <summary>
+    /// Whether the image in Images is misclassified, or with targets is taken for its target, computed on
+    /// that image: bool [n].
+    /// </summary>
     public torch.Tensor Success => harm.Success;
 
     /// <summary>
@@ -41,7 +44,9 @@ public sealed class AttackResult : IDisposable
     /// <summary>How many of those gradients were 0 everywhere: int64 [n].</summary>
     public torch.Tensor ZeroGradients => harm.ZeroGradients;
 
-    /// <summary>What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>.</summary>
+    /// <summary>What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>, <c>"probabilities"</c>
+    /// where the classifier seems to give those and not logits, <c>"few classes"</c> where the margin stands
+    /// in for a loss that needs more classes.</summary>
     public IReadOnlySet<string> Flags => harm.Flags.ToHashSet();
 
     /// <summary>Frees its tensors.</summary>

@@ -13,6 +13,7 @@ public enum Probe
 }
 
 /// <summary>What to fit and to attack an encoder with; null means: as in the encoder's own run.</summary>
+/// <remarks>Of any other classifier Images, Attacks, Threats, Seed, Threads and Notes count.</remarks>
 public sealed record EvaluateOptions
 {
     /// <summary>The data set: its training part fits the linear layer, its test part is attacked.</summary>
@@ -26,9 +27,12 @@ public sealed record EvaluateOptions
 
     /// <summary>
     /// Attacks by name: <c>"fgsm"</c>; <c>"pgd-20"</c> with steps of a quarter radius, <c>"pgd-20:0.125"</c>
-    /// with steps of so many radii; <c>"cw-pgd-20"</c>, <c>"mi-fgsm-10"</c>, <c>"apgd-ce"</c>,
-    /// <c>"apgd-dlr"</c>, <c>"apgd-t"</c>, <c>"fab-t"</c>, <c>"square"</c>, <c>"cw-l2"</c>;
-    /// <c>"autoattack"</c>, the standard AutoAttack, <c>"autoattack+"</c> and <c>"autoattack-rand"</c>.
+    /// with steps of so many radii; <c>"cw-pgd-20"</c>, PGD on the margin, and <c>"mi-fgsm-10"</c>, in the
+    /// same way; <c>"apgd-ce"</c>, <c>"apgd-dlr"</c>, <c>"apgd-t"</c>; <c>"fab"</c>, <c>"fab-t"</c>;
+    /// <c>"square"</c>, and <c>"square-1000"</c>, its first 1000 proposals; <c>"cw-l2"</c>, Carlini and
+    /// Wagner's, held to the radius. Attacks in turn, each on what those before it left standing:
+    /// <c>"autoattack"</c>, AutoAttack's standard version, <c>"autoattack+"</c>, its extended one, and
+    /// <c>"autoattack-rand"</c>, the one for classifiers that answer by chance.
     /// </summary>
     public IReadOnlyList<string> Attacks { get; init; } = ["fgsm", "pgd-20"];
 

@@ -4,6 +4,7 @@ using System.Linq;
 using System.Threading;
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
+using TorchSharp;
 
 namespace AdvContrast;
 
@@ -15,15 +16,29 @@ internal static class Evaluation
         CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
-        var report = FuncConvert.FromAction<string, double>(
-            (stage, share) => progress?.Report(new EvaluationProgress(stage, share)));
-        var found = Core.Workbench.evaluate(report, cancellation, encoder, ToCore(options))
+        var found = Core.Workbench.evaluate(Report(progress), cancellation, encoder, ToCore(options))
             .OrThrow(cancellation);
         return new EvaluationResult(
             [.. found.Accuracies.Select(Accuracy.Of)], found.Dataset, clock.Elapsed);
     }
 
-    private static Core.Evaluation ToCore(EvaluateOptions options) => new(
+    internal static EvaluationResult Run(
+        Func<torch.Tensor, torch.Tensor> classifier, torch.Tensor images, torch.Tensor labels,
+        EvaluateOptions options, IProgress<EvaluationProgress>? progress, CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        var found = Core.Workbench.measure(
+            Report(progress), cancellation, FuncConvert.FromFunc(classifier), images, labels, ToCore(options))
+            .OrThrow(cancellation);
+        return new EvaluationResult([.. found.Select(Accuracy.Of)], "images", clock.Elapsed);
+    }
+
+    internal static FSharpFunc<string, FSharpFunc<double, Unit>> Report(
+        IProgress<EvaluationProgress>? progress) =>
+        FuncConvert.FromAction<string, double>(
+            (stage, share) => progress?.Report(new EvaluationProgress(stage, share)));
+
+    internal static Core.Evaluation ToCore(EvaluateOptions options) => new(
         dataset: OptionModule.OfObj(options.Dataset),
         data: OptionModule.OfObj(options.Data),
         images: OptionModule.OfNullable(options.Images),

@@ -53,7 +53,8 @@ public sealed record Accuracy(
 /// <summary>What an evaluation found.</summary>
 /// <param name="Accuracies">Clean accuracy, then for each threat accuracy under each attack, in the order
 /// given.</param>
-/// <param name="Dataset">The data set whose test images were used.</param>
+/// <param name="Dataset">The data set whose test images were used; <c>"images"</c> for images given by the
+/// caller.</param>
 /// <param name="Elapsed">How long it took from the call.</param>
 public sealed record EvaluationResult(
     IReadOnlyList<Accuracy> Accuracies, string Dataset, TimeSpan Elapsed)

@@ -19,7 +19,7 @@ let private looks name arguments (patterns: string list) =
 let tests =
     testList "Looks" [
         looks "help" "--help" [
-            for command in [ "demo"; "pretrain"; "evaluate"; "export"; "methods"; "data"; "doctor" ] ->
+            for command in [ "demo"; "pretrain"; "evaluate"; "attack"; "export"; "methods"; "data"; "doctor" ] ->
                 $@"(?m)^ +{command} "
         ]
         looks "help for demo" "demo --help" [ "--json"; "--seed" ]
@@ -34,6 +34,13 @@ let tests =
         ]
         looks "help for evaluate" "evaluate --help" [ "--from <RUN>"; "--attack"; "--threat"; "--json" ]
         looks "help for export" "export --help" [ "--from <RUN>"; "--out" ]
+        looks "help for attack" "attack --help" [
+            "--from <RUN>"
+            "--out, -o <FILE>"
+            "--onto <RUN>"
+            "--picture <FILE>"
+            "--json"
+        ]
         looks "help for methods" "methods --help" [ "show <NAME>" ]
         looks "help for data" "data --help" [ "--data <DIR>" ]
         looks "help for doctor" "doctor --help" [ "--json"; "USAGE: advcontrast doctor" ]

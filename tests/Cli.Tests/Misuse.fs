@@ -48,6 +48,24 @@ let private evaluations = [
     "--nonsense", 2, "evaluate --help"
 ]
 
+let private assaults = [
+    "--attack circle", 3, "pgd-20"
+    "--attack pgd-0", 2, "pgd-20"
+    "--threat linf", 2, "linf:8/255"
+    "--threat linf:0.1:0:0.5", 2, "--threat"
+    "--probe none", 3, "quick"
+    "--images 0", 2, "1 or more"
+    "--rows 3", 2, "--picture"
+    "--rows 0 --picture p.png", 2, "1 or more"
+    "--threads 0", 2, "1 or more"
+    "--dataset mnist", 3, "sample"
+    "--json missing/figures.json", 6, "missing/figures.json"
+    "--picture missing/p.png", 6, "missing/p.png"
+    "--onto missing", 4, "Give the folder of a run"
+    "--onto run --onto missing", 4, "Give the folder of a run"
+    "--nonsense", 2, "attack --help"
+]
+
 let private replaced (option: string) =
     let name = (words option).Head
     let usual = words tiny |> List.pairwise |> List.tryFind (fun (a, _) -> a = name)
@@ -72,6 +90,8 @@ let tests =
                 "nonsense", "--help"
                 "pretrain --method", "pretrain --help"
                 "evaluate", "--from"
+                "attack --out x", "--from"
+                "attack --from run", "--out"
             ] do
             refuses $"'{command}'" nothing 2 says command
 
@@ -105,6 +125,11 @@ let tests =
         for option, code, says in evaluations do
             refuses $"evaluate {option}" withRun code says $"evaluate --from run {option}"
 
+        for option, code, says in assaults do
+            refuses $"attack {option}" withRun code says $"attack --from run --out x.safetensors {option}"
+
+        refuses "attack --out nowhere" withRun 6 "missing/x" "attack --from run --out missing/x"
+        refuses "attack without a run" nothing 4 "Give the folder of a run" "attack --from run --out x"
         refuses
             "evaluate --json on a full disk"
             withRun
@@ -128,6 +153,7 @@ let tests =
                 "doctor"
                 tiny + " --out again"
                 "evaluate --from run"
+                "attack --from run --out x"
                 "pretrain --resume run"
             ])
     ]

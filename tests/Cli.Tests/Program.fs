@@ -10,6 +10,8 @@ let main args =
         Runs.tests
         Stops.tests
         Endurance.tests
+        Assaults.tests
+        Stops.tests
         Files.tests
         Misuse.tests
         Script.tests

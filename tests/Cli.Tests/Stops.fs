@@ -33,13 +33,12 @@ let private goesOn () =
         (File.ReadAllBytes(checkpoint "run") = File.ReadAllBytes(checkpoint "whole"))
         "as if never stopped"
 
-let private duringEvaluation () =
+let private leavesNothing command () =
     use folder = new Folder()
     withRun folder
     let before = folder.Entries
     // So small a radius leaves the attack its victims, and work.
-    let attack = String.replicate 50 " --attack pgd-20" + " --threat linf:0.0001"
-    use child = start [] folder ("evaluate --from run --json figures.json" + attack)
+    use child = start [] folder (command + " --from run --json figures.json --threat linf:0.0001")
     // By then it listens, and it is far from the end.
     let maps = $"/proc/{child.Id}/maps"
     waitFor "libtorch" (fun () -> File.ReadAllText(maps).Contains "libadvcontrast_torch")
@@ -50,5 +49,10 @@ let private duringEvaluation () =
 let tests =
     testList "Stops" [
         testCase "pretrain stops with a checkpoint that --resume finishes" goesOn
-        testCase "evaluate stops and leaves nothing" duringEvaluation
+        testCase
+            "evaluate stops and leaves nothing"
+            (leavesNothing ("evaluate" + String.replicate 50 " --attack pgd-20"))
+        testCase
+            "attack stops and leaves nothing"
+            (leavesNothing "attack --images 1000 --attack pgd-1000 --out x.safetensors --picture x.png")
     ]

@@ -46,6 +46,36 @@ let tests =
                 Dataset.ofBytes "two" [| 0uy; 255uy |] [| 2L; 1L; 1L; 1L |] [| 0uy; 1uy |] 2 [ 0.5 ] [ 0.5 ]
             Expect.equal (floats (set.Batch cpu [| 0L; 1L |])) [| 0.0; 1.0 |] "pixels")
 
+        test "images that somebody has in memory are shown as they are, and outlive the set" (fun () ->
+            let images = tensor [ 3; 1; 1; 2 ] [| -1.0; 2.0; 0.5; 7.0; 0.0; 1.0 |]
+            let labels: Tensor = torch.tensor [| 4L; 0L; 2L |]
+
+            do
+                use set = Dataset.ofTensors "own" images labels
+                Expect.equal (floats (set.Batch cpu [| 2L; 0L |])) [| 0.0; 1.0; -1.0; 2.0 |] "pixels"
+                let one = set.Batch cpu [| 0L |]
+                Expect.equal one.dtype torch.float64 "type"
+                Expect.equal (wholes (set.LabelsOf cpu [| 1L; 0L |])) [| 0L; 4L |] "labels"
+                Expect.equal (set.Name, set.Count, set.Classes) ("own", 3L, 5) "all else"
+
+            Expect.equal (wholes labels) [| 4L; 0L; 2L |] "still there"
+            Expect.equal (Array.item 3 (floats images)) 7.0 "still there"
+            use bytes =
+                Dataset.ofTensors "bytes" (torch.full_like (images, 51.0.ToScalar(), torch.uint8)) labels
+            Expect.equal
+                (floats (bytes.Batch cpu [| 0L |]))
+                (Array.create 2 (float 0.2f))
+                "bytes are parts of 255"
+            let refused parts images labels =
+                refuses
+                    parts
+                    (fun () -> Dataset.ofTensors "bad" images labels |> ignore)
+                    (String.concat " " parts)
+            refused [ "images"; "[n; c; h; w]" ] (images.squeeze 1L) labels
+            refused [ "images"; "Int64" ] (images.``to`` torch.int64) labels
+            refused [ "labels"; "3" ] images (labels.narrow (0L, 0L, 2L))
+            refused [ "labels"; "int64" ] images (labels.``to`` torch.int32))
+
         test "a subset is a data set of its own" (fun () ->
             let whole = made 9
             let part = Dataset.subset [| 7L; 2L; 2L |] whole

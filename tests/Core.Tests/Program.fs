@@ -74,6 +74,7 @@ let main args =
         Fabs.tests
         FabForms.tests
         Gauntlets.tests
+        Boxes.tests
         Views.tests
         Crops.tests
         Colours.tests
@@ -118,6 +119,9 @@ let main args =
         Rankings.tests
         Economies.tests
         Evaluations.tests
+        Strangers.tests
+        Stored.tests
+        Pngs.tests
         Verbs.tests
         Divergences.tests
         Chains.tests

@@ -37,6 +37,33 @@ let tests =
             Expect.stringStarts text (name + ":") "the norm's name")
 
         testProperty
+            "a threat in another box has the box in its text, and comes back, exactly"
+            (fun (index: byte) (NormalFloat radius) (NormalFloat face) (PositiveInt width) ->
+                let threat = Threat.create (snd norms[int index % 3]) (abs radius)
+
+                for threat in [ Threat.boxed face (face + float width) threat; Threat.unbounded threat ] do
+                    Expect.equal (read (Threat.text threat)) threat "parse after text"
+                    let parts = (Threat.text threat).Split ':'
+                    Expect.hasLength parts 4 "norm, radius and two faces"
+                    let usual = { threat with Box = Some(0.0, 1.0) }
+                    Expect.equal (Threat.label threat) (Threat.label usual) "the label is the ball's")
+
+        test "boxes as text" (fun () ->
+            Expect.equal (read "linf:8/255:-1:1").Box (Some(-1.0, 1.0)) "another"
+            Expect.equal (read "l2:0.5:0:255").Box (Some(0.0, 255.0)) "bytes"
+            Expect.equal (read "l1:2:-inf:inf").Box None "none"
+            Expect.equal (read "linf:0.1:0:1") (Threat.create Linf 0.1) "the usual one")
+
+        testTheory
+            "a range is from low to high"
+            [ 1.0, 1.0; 1.0, 0.0; nan, 1.0; 0.0, infinity ]
+            (fun (low, high) ->
+                refuses
+                    [ "range" ]
+                    (fun () -> Threat.boxed low high (Threat.create L2 1.0) |> ignore)
+                    "range")
+
+        testProperty
             "the label says whole levels of 255 in Linf as such, else four digits"
             (fun (index: byte) (level: byte) (NormalFloat radius) ->
                 let norm = snd norms[int index % 3]
@@ -67,6 +94,13 @@ let tests =
                 "linf:1e308/1e-308", "'1e308/1e-308'"
                 "l2:0,5", "'0,5'"
                 "l3:0.1", "'l3'"
+                "linf:0.1:1:0", "'1:0'"
+                "linf:0.1:1:1", "'1:1'"
+                "linf:0.1:-inf:1", "'-inf:1'"
+                "linf:0.1:0:much", "'0:much'"
+                "linf:0.1:nan:1", "'nan:1'"
+                "linf:0.1:0:1:2", "'linf:0.1:0:1:2'"
+                "linf:x:0:1", "'x'"
                 ":0.1", "''"
             ]
             (fun (text, piece) ->

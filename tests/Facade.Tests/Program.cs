@@ -10,7 +10,8 @@ using TorchSharp;
 
 Test[] lists =
 [
-    Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Loading.Tests, BadInput.Tests, Surface.Tests,
+    Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Crafting.Tests, Loading.Tests, BadInput.Tests,
+    Surface.Tests,
     Samples.Tests,
 ];
 return TestTree.Run(args, TestTree.TestList("Facade", [.. lists, TestTree.EveryFile(lists)]));

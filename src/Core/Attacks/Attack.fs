@@ -2,9 +2,6 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// Anything that maps images [n; c; h; w] in [0, 1] to logits [n; k].
-type Classifier = Tensor -> Tensor
-
 /// What a loss may look at besides the logits, one row a sample.
 [<NoEquality; NoComparison>]
 type Aim = {
@@ -32,7 +29,7 @@ type Plan = {
 type Victims = {
     /// One id a sample: what it draws depends on its id alone.
     Ids: int64[]
-    /// [n; c; h; w] in [0, 1], float32.
+    /// [n; c; h; w], floating point, within the threat's box.
     Images: Tensor
     /// int64 [n].
     Labels: Tensor

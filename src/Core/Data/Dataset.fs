@@ -6,7 +6,7 @@ open TorchSharp
 [<NoEquality; NoComparison>]
 type Dataset = {
     Name: string
-    /// uint8 [n; c; h; w].
+    /// [n; c; h; w]: uint8, or floating point, which is taken as it is.
     Images: Tensor
     /// int64 [n], from 0 to Classes - 1.
     Labels: Tensor
@@ -18,11 +18,13 @@ type Dataset = {
 
     member d.Count = d.Images.shape[0]
 
-    /// The images of some rows in [0, 1], float32, on a device: [n; c; h; w].
+    /// The images of some rows on a device, [n; c; h; w]: bytes as float32 in [0, 1], other images as they
+    /// are.
     member d.Batch (device: torch.Device) (ids: int64[]) =
         Scope.tensor (fun () ->
             let rows = torch.tensor(ids).``to`` d.Images.device
-            d.Images.index_select(0L, rows).``to``(device).``to``(torch.float32) / 255.0)
+            let images = d.Images.index_select(0L, rows).``to`` device
+            if images.is_floating_point () then images else images.``to`` torch.float32 / 255.0)
 
     /// The labels of some rows: int64 [n].
     member d.LabelsOf (device: torch.Device) (ids: int64[]) =
@@ -50,15 +52,47 @@ module Dataset =
             Std = std
         }
 
+    /// A data set that shows images and labels which somebody else has in memory, without copying them:
+    /// images [n; c; h; w], uint8 or floating point in whatever range; labels int64 [n] from 0 on. Belongs to
+    /// no scope. ArgumentException where they do not fit.
+    let ofTensors name (images: Tensor) (labels: Tensor) =
+        Shape.rank "n;c;h;w" (nameof images) images
+        Shape.rank "n" (nameof labels) labels
+
+        if images.dtype <> torch.ScalarType.Byte && not (images.is_floating_point ()) then
+            invalidArg
+                (nameof images)
+                (sprintf "bytes or floating-point images were expected, got %O." images.dtype)
+
+        if labels.shape[0] <> images.shape[0] || labels.dtype <> torch.ScalarType.Int64 then
+            invalidArg
+                (nameof labels)
+                (sprintf "one int64 label an image was expected, %d of them." images.shape[0])
+
+        let top = if labels.shape[0] = 0L then -1L else Scope.value (fun () -> labels.max().item<int64>())
+        let channels = int images.shape[1]
+
+        {
+            Name = name
+            Images = images.detach().DetachFromDisposeScope()
+            Labels = labels.alias().DetachFromDisposeScope()
+            Classes = int top + 1
+            Mean = List.replicate channels 0.0
+            Std = List.replicate channels 1.0
+        }
+
     /// Some rows as a data set of their own.
     let subset (ids: int64[]) (dataset: Dataset) =
         use _ = torch.NewDisposeScope()
-        let rows = torch.tensor ids
+        let rows = torch.tensor(ids).``to`` dataset.Images.device
 
         {
             dataset with
                 Images = dataset.Images.index_select(0L, rows).DetachFromDisposeScope()
-                Labels = dataset.Labels.index_select(0L, rows).DetachFromDisposeScope()
+                Labels =
+                    dataset.Labels
+                        .index_select(0L, rows.``to`` dataset.Labels.device)
+                        .DetachFromDisposeScope()
         }
 
     /// The first n samples, or all where there are fewer.

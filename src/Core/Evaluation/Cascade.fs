@@ -127,6 +127,79 @@ module Cascade =
             let broken = harm.Success.cpu().data<bool>().ToArray()
             standing ids (Array.map not broken), Tally.ofHarm threat victims harm, harm.Flags)
 
+    // What a stage found, laid into what those before it found; rows says where its images stand.
+    let private laid (rows: int64[]) (found: Harm) (before: Harm) =
+        let rows = torch.tensor(rows).``to`` before.Success.device
+        let own (all: Tensor) = all.index_select (0L, rows)
+        let put (all: Tensor) (part: Tensor) = all.index_copy (0L, rows, part)
+        let won = found.Success
+        let seen = own before.Forwards
+        let first = found.FirstSuccess
+
+        {
+            Images =
+                put
+                    before.Images
+                    (torch.where (Shape.perSample found.Images won, found.Images, own before.Images))
+            Success = put before.Success won
+            Distance = before.Distance
+            FirstSuccess =
+                put before.FirstSuccess (torch.where (first.ge (0L.ToScalar()), seen + first, first))
+            Forwards = put before.Forwards (seen + found.Forwards)
+            Gradients = put before.Gradients (own before.Gradients + found.Gradients)
+            ZeroGradients = put before.ZeroGradients (own before.ZeroGradients + found.ZeroGradients)
+            Flags = before.Flags + found.Flags
+        }
+
+    /// Attacks in turn as one attack: what an earlier one breaks, no later one looks at. An image that
+    /// withstands all of them is stored as the first left it. Passes are counted over all of them, and so are
+    /// the points before a first success; each attack looks at the clean image once more.
+    let toAttack (cascade: Cascade) : Attack =
+        let attack number (draw: Draw) threat classifier (victims: Victims) =
+            let name, attack = List.item number cascade.Stages
+            attack.Run (Draw.sub ("stage/" + name) draw) threat classifier victims
+
+        let text =
+            cascade.Stages
+            |> List.map (fun (_, attack) -> attack.Text)
+            |> String.concat "; "
+            |> sprintf "%s: %s" cascade.Name
+
+        Named.create text (fun draw threat classifier victims ->
+            let goOn number (before: Harm) =
+                let rows = [|
+                    for row, broken in Array.indexed (before.Success.cpu().data<bool>().ToArray()) do
+                        if not broken then int64 row
+                |]
+
+                if rows.Length = 0 then
+                    before
+                else
+                    let left = torch.tensor(rows).``to`` victims.Images.device
+                    let pick (all: Tensor) = all.index_select (0L, left)
+                    let ids (all: int64[]) = rows |> Array.map (fun row -> all[int row])
+
+                    let some = {
+                        Ids = ids victims.Ids
+                        Images = pick victims.Images
+                        Labels = pick victims.Labels
+                        Targets = victims.Targets |> Option.map pick
+                    }
+
+                    let found = attack number { draw with Ids = ids draw.Ids } threat classifier some
+                    laid rows found before
+
+            Scope.keeping Attack.tensors (fun () ->
+                let first = attack 0 draw threat classifier victims
+                let harm = Seq.foldBack goOn (Seq.rev [ 1 .. cascade.Stages.Length - 1 ]) first
+                { harm with Distance = Attack.distances victims.Images harm.Images }))
+
+    /// An attack by any name: those that <c>Robustness.attack</c> reads, and attacks in turn as one.
+    let attack (name: string) : Result<Attack, Error> =
+        match find name with
+        | Some cascade -> Ok(toAttack cascade)
+        | None -> Robustness.attack name
+
     /// Where a cascade stands before its first stage.
     let start key device classifier dataset =
         let alive = clean device classifier dataset

@@ -42,12 +42,6 @@ type Measured = {
 [<RequireQualifiedAccess>]
 module Evaluation =
 
-    // An attack by itself, or attacks in turn.
-    [<NoEquality; NoComparison>]
-    type private Assault =
-        | Alone of Attack
-        | InTurn of Cascade
-
     /// FGSM and PGD-20 on the run's own data.
     let defaults: Evaluation = {
         Dataset = None
@@ -61,22 +55,31 @@ module Evaluation =
         Notes = None
     }
 
-    // What can be checked before the data is there; all faults at once.
-    let private validate (run: Configuration) (e: Evaluation) = validation {
-        let named name =
-            match Cascade.find name with
-            | Some cascade -> Ok(name, InTurn cascade)
-            | None -> Robustness.attack name |> Result.map (fun attack -> name, Alone attack)
-
-        let usual = run.Threat |> Option.defaultValue "linf:8/255"
+    // What is asked of any classifier; all faults at once.
+    let internal measurement (usual: string) (e: Evaluation) = validation {
         let threats = if e.Threats.IsEmpty then [ usual ] else e.Threats
-
-        let! attacks = e.Attacks |> List.traverseResultA named
+        let! assaults = e.Attacks |> List.traverseResultA Measurement.assault
         and! threats = threats |> List.traverseResultA Threat.parse
-        and! probe = LinearProbe.find e.Probe
         and! _ = Configuration.atLeast 1 "--images" e.Images
         and! _ = Configuration.atLeast 1 "--threads" e.Threads
-        return attacks, threats, { probe with Seed = e.Seed }
+        return { Assaults = assaults; Threats = threats; Seed = e.Seed; Notes = e.Notes }
+    }
+
+    // A data set's pixels are in [0, 1].
+    let private onPixels threat =
+        if Threat.holds 0.0 1.0 threat then
+            Ok threat
+        else
+            let advice =
+                sprintf "the images' pixels are in 0:1, and not all of that is in %s." (Threat.text threat)
+            Error(Error.BadOption("--threat", advice))
+
+    // What can be checked before the data is there; all faults at once.
+    let private validate (run: Configuration) (e: Evaluation) = validation {
+        let! asked = measurement (Option.defaultValue "linf:8/255" run.Threat) e
+        and! probe = LinearProbe.find e.Probe
+        let! _ = asked.Threats |> List.traverseResultA onPixels
+        return asked, { probe with Seed = e.Seed }
     }
 
     // One part of the data, refused where the encoder cannot see it.
@@ -102,41 +105,33 @@ module Evaluation =
                 )
     }
 
-    // What is measured and nothing else: notes of another measurement are not gone on from.
-    let private key (encoder: Encoder) (e: Evaluation) (test: Dataset) name threat =
-        let weights = Tree.hash (Tree.ofTensors (fst encoder.Weights))
-        sprintf "%s %s %d %s %s %s %d" weights test.Name test.Count name (Threat.text threat) e.Probe e.Seed
+    // The first so many of the images.
+    let internal few (e: Evaluation) all = Dataset.first (Option.defaultValue Int32.MaxValue e.Images) all
 
-    // Accuracy under attacks in turn, from where the notes say that they stand.
-    let private inTurn (encoder: Encoder) (e: Evaluation) classifier (test: Dataset) cascade threat report =
-        result {
-            let key = key encoder e test cascade.Name threat
-            let keep standing =
-                e.Notes
-                |> Option.traverseResult (fun path -> Standing.write path standing)
-                |> Result.map ignore
+    // Passes on how far something is, and stops it where that is asked for.
+    let internal sharing (report: string -> float -> unit) (stop: CancellationToken) what finished whole =
+        stop.ThrowIfCancellationRequested()
+        report what (float (finished: int64) / float (whole: int64))
 
-            let start =
-                e.Notes
-                |> Option.bind (fun path -> Standing.read path key)
-                |> Option.defaultWith (fun () -> Cascade.start key encoder.Device classifier test)
+    // The classifier, which stops where that is asked for.
+    let internal stopping (stop: CancellationToken) (classifier: Classifier) : Classifier =
+        fun images ->
+            stop.ThrowIfCancellationRequested()
+            classifier images
 
-            let! finished = Cascade.run cascade e.Seed threat report keep encoder.Device classifier test start
-            e.Notes |> Option.iter System.IO.File.Delete
-            let few = test.Batch encoder.Device [| 0L .. min 50L test.Count - 1L |]
-            let faults = Soundness.faults classifier few |> Set.ofList
-
-            let flags = finished.Flags + faults + Cascade.warnings cascade (int test.Count) finished
-            return Cascade.accuracy cascade threat (int test.Count) { finished with Flags = flags }
-        }
-
-    /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
-    /// attacks. report: called with the name of what is being done and the share of it done. When stop is
+    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier that they are, the test
+    /// images and what is to be measured to somebody; all of them are his until he returns. When stop is
     /// cancelled, ends at the next look at the encoder with Error.Interrupted.
-    let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
+    let onEncoder
+        report
+        stop
+        (encoder: Encoder)
+        (e: Evaluation)
+        (work: Measurement -> Classifier -> Dataset -> Result<'a, Error list>)
+        =
         try
             result {
-                let! attacks, threats, probe = validate encoder.Configuration e
+                let! asked, probe = validate encoder.Configuration e
                 let name = Option.defaultValue encoder.Configuration.Dataset e.Dataset
                 let folder = e.Data |> Option.orElse encoder.Configuration.Data
                 let part train = load encoder name folder train |> Result.mapError List.singleton
@@ -144,58 +139,103 @@ module Evaluation =
                 use train = train
                 let! all = part false
                 use all = all
-                use test = Dataset.first (Option.defaultValue Int32.MaxValue e.Images) all
+                use test = few e all
                 e.Threads |> Option.iter torch.set_num_threads
-
-                let share what finished whole =
-                    stop.ThrowIfCancellationRequested()
-                    report what (float finished / float whole)
-
-                use head = LinearProbe.fit probe (fun p -> share "linear layer" p.Step p.Steps) encoder train
-
-                let classifier images =
-                    stop.ThrowIfCancellationRequested()
-                    LinearProbe.classifier encoder head images
-
-                let measure threat (name, assault) =
-                    let title =
-                        if threats.Length = 1 then name else sprintf "%s, %s" name (Threat.label threat)
-
-                    match assault with
-                    | Alone attack ->
-                        let report finished = share title (int64 finished) test.Count
-                        Ok(
-                            Robustness.under
-                                (name, attack)
-                                e.Seed
-                                threat
-                                report
-                                encoder.Device
-                                classifier
-                                test
-                        )
-                    | InTurn cascade ->
-                        let report stage part =
-                            share (sprintf "%s: %s" title stage) (int64 (part * 1000.0)) 1000L
-                        Scope.value (fun () -> inTurn encoder e classifier test cascade threat report)
-
-                let! attacked =
-                    [
-                        for threat in threats do
-                            for assault in attacks -> threat, assault
-                    ]
-                    |> List.traverseResultM (fun (threat, assault) -> measure threat assault)
-                    |> Result.mapError List.singleton
-
-                let accuracies = Robustness.clean encoder.Device classifier test :: attacked
-
-                return {
-                    Dataset = test.Name
-                    Images = int test.Count
-                    Probe = e.Probe
-                    Seed = e.Seed
-                    Accuracies = accuracies
-                }
+                let share = sharing report stop "linear layer"
+                use head = LinearProbe.fit probe (fun p -> share p.Step p.Steps) encoder train
+                return! work asked (stopping stop (LinearProbe.classifier encoder head)) test
             }
         with :? OperationCanceledException ->
             Error [ Error.Interrupted ]
+
+    /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
+    /// attacks. report: called with the name of what is being done and the share of it done. When stop is
+    /// cancelled, ends at the next look at the encoder with Error.Interrupted.
+    let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
+        onEncoder report stop encoder e (fun asked classifier test ->
+            let who = sprintf "%s %s" (Tree.hash (Tree.ofTensors (fst encoder.Weights))) e.Probe
+
+            Measurement.run who (sharing report stop) asked encoder.Device classifier test
+            |> Result.mapError List.singleton
+            |> Result.map (fun accuracies -> {
+                Dataset = test.Name
+                Images = int test.Count
+                Probe = e.Probe
+                Seed = e.Seed
+                Accuracies = accuracies
+            }))
+
+    // What tells a function from others: what it says of a few images.
+    let private answers (classifier: Classifier) (test: Dataset) =
+        Scope.value (fun () ->
+            use _ = torch.no_grad ()
+            let few = test.Batch test.Images.device [| 0L .. min 8L test.Count - 1L |]
+
+            Map [
+                "images", Value test.Images
+                "labels", Value test.Labels
+                "answers", Value(classifier few)
+            ]
+            |> Tree.hash)
+
+    // Logits of as many classes as the labels need.
+    let private suits (classifier: Classifier) (test: Dataset) =
+        Scope.value (fun () ->
+            use _ = torch.no_grad ()
+            let one = classifier (test.Batch test.Images.device [| 0L |])
+            let least = test.Labels.min().item<int64>()
+
+            if one.shape.Length <> 2 || one.shape[0] <> 1L then
+                invalidArg
+                    (nameof classifier)
+                    (sprintf "logits [n; k] were expected, got %s for one image." (Shape.text one))
+
+            if least < 0L || int64 test.Classes > one.shape[1] then
+                invalidArg
+                    "labels"
+                    (sprintf
+                        "labels from 0 to %d were expected, a logit for each, got %d to %d."
+                        (one.shape[1] - 1L)
+                        least
+                        (test.Classes - 1)))
+
+    /// Hands images and labels that are given, the classifier and what is to be measured to somebody: of the
+    /// evaluation, attacks, threats, seed, images, threads and notes count. Pixels are those of the threats'
+    /// boxes. Attacks' names and other faults of the evaluation are errors; images outside a box, labels
+    /// outside the classes or something else than logits are ArgumentExceptions. When stop is cancelled, ends
+    /// at the next look at the classifier with Error.Interrupted.
+    let onClassifier
+        (stop: CancellationToken)
+        (classifier: Classifier)
+        (images: Dataset)
+        (e: Evaluation)
+        (work: Measurement -> Classifier -> Dataset -> Result<'a, Error list>)
+        =
+        try
+            result {
+                let! asked = measurement "linf:8/255" e
+                use test = few e images
+
+                if test.Count = 0L then invalidArg (nameof images) "1 image or more was expected, got none."
+
+                for threat in asked.Threats do
+                    Scope.value (fun () ->
+                        let all = test.Images
+                        let pixels = if all.is_floating_point () then all.alias () else all / 255.0
+                        Ball.requireInBox (nameof images) threat pixels)
+
+                e.Threads |> Option.iter torch.set_num_threads
+                let classifier = stopping stop classifier
+                suits classifier test
+                return! work asked classifier test
+            }
+        with :? OperationCanceledException ->
+            Error [ Error.Interrupted ]
+
+    /// Measures any classifier on images and labels that are given, as <c>onClassifier</c> says.
+    let ofClassifier report stop (classifier: Classifier) (images: Dataset) (e: Evaluation) =
+        onClassifier stop classifier images e (fun asked classifier test ->
+            let who = if e.Notes.IsSome then answers classifier test else ""
+
+            Measurement.run who (sharing report stop) asked test.Images.device classifier test
+            |> Result.mapError List.singleton)

@@ -126,6 +126,8 @@ module Robustness =
                 "apgd-t"
                 "fab"
                 "fab-t"
+                "autoattack"
+                "autoattack+"
             ]
 
             Error(Error.UnknownName("attack", name, known))

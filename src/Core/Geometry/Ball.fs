@@ -111,6 +111,28 @@ module Ball =
 
         result.reshape(x.shape).``to``(x.dtype).``to``(x.device)
 
+    /// Refuses images that do not lie in the threat's box, but for rounding: no ball about them is in it.
+    let requireInBox (name: string) threat (images: Tensor) =
+        match threat.Box with
+        | Some(low, high) when images.numel () > 0L ->
+            let least, most =
+                Scope.value (fun () ->
+                    let number (x: Tensor) = x.``to``(torch.float64).item<float>()
+                    number (images.min ()), number (images.max ()))
+
+            let slack = 1e-5 * (high - low)
+
+            if not (least >= low - slack && most <= high + slack) then
+                invalidArg
+                    name
+                    (sprintf
+                        "pixels from %g to %g were expected, as the threat's box says, got %g to %g."
+                        low
+                        high
+                        least
+                        most)
+        | _ -> ()
+
     /// Brings x back to where the threat allows, about the original images. Linf and L1: the exact Euclidean
     /// projection on ball and box together; L2: rescaled to the ball, then clipped to the box, which stays in
     /// the ball because the original is in the box. Idempotent.

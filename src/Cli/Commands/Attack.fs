@@ -1,0 +1,175 @@
+namespace AdvContrast.Cli.Commands
+
+open System
+open AdvContrast.Cli
+open AdvContrast.Core
+open Argu
+open FsToolkit.ErrorHandling
+
+[<RequireQualifiedAccess>]
+module Attack =
+
+    let private evaluation (arguments: ParseResults<AttackArguments>) : Evaluation =
+        let usual = Evaluation.defaults
+
+        {
+            Dataset = arguments.TryGetResult AttackArguments.Dataset
+            Data = arguments.TryGetResult AttackArguments.Data
+            Images = Some(arguments.GetResult(AttackArguments.Images, 100))
+            Attacks = [ arguments.GetResult(AttackArguments.Attack, "pgd-20") ]
+            Threats = arguments.TryGetResult AttackArguments.Threat |> Option.toList
+            Probe = arguments.GetResult(AttackArguments.Probe, usual.Probe)
+            Seed = arguments.GetResult(AttackArguments.Seed, usual.Seed)
+            Threads = arguments.TryGetResult AttackArguments.Threads
+            Notes = None
+        }
+
+    let private withBar title work =
+        Terminal.withProgress (fun show ->
+            work (fun what share -> show (sprintf "%s, %s" title what) share ""))
+
+    let private load path = result {
+        let! encoder, warning = Encoder.load path
+        warning |> Option.iter Terminal.line
+        return path, encoder
+    }
+
+    // Loads all runs, or none, before any work is done on one of them.
+    let private loadAll paths =
+        let rec go loaded paths =
+            match paths with
+            | [] -> Ok(List.rev loaded)
+            | path :: rest ->
+                match load path with
+                | Ok run -> go (run :: loaded) rest
+                | Error e ->
+                    for _, encoder in loaded do
+                        (encoder: IDisposable).Dispose()
+
+                    Error [ e ]
+
+        go [] paths
+
+    let private rows (arguments: ParseResults<AttackArguments>) =
+        match arguments.TryGetResult AttackArguments.Rows with
+        | Some _ when arguments.Contains AttackArguments.Picture |> not ->
+            Error(Error.BadOption("--rows", "they are the picture's; name that as well: --picture FILE.png."))
+        | rows -> Configuration.atLeast 1 "--rows" rows |> Result.map (fun () -> Option.defaultValue 8 rows)
+
+    // What each thing that the attack did comes to, over the images that were right untouched.
+    let private did (images: Adversaries) = [
+        for name, norm in [ "Linf", Linf; "L2", L2; "L1", L1 ] do
+            "distance, " + name, Adversaries.summary images images.Harm.Distance[norm], "0.####"
+        "forward passes", Adversaries.summary images images.Harm.Forwards, "0.#"
+        "gradients", Adversaries.summary images images.Harm.Gradients, "0.#"
+    ]
+
+    let private show (images: Adversaries) (fared: (string * Transferred) list) =
+        let attack = sprintf "%s, %s" images.Attack (Threat.label images.Threat)
+        let count = sprintf "clean, %d images of %s" images.Labels.shape[0] images.About["dataset"]
+
+        Terminal.table [ "run"; count; attack; "notes" ] [
+            for run, (t: Transferred) in fared do
+                [
+                    run
+                    Terminal.percent t.Clean.Fraction
+                    Terminal.percent t.Attacked.Fraction
+                    if run = images.About["run"] then String.concat ", " t.Attacked.Flags else "transferred"
+                ]
+        ]
+
+        Terminal.table [ "of the images that were right"; "mean"; "most" ] [
+            for name, summary, format in did images do
+                let text (x: float) = x.ToString(format, Globalization.CultureInfo.InvariantCulture)
+
+                match summary with
+                | Some(mean, most) -> [ name; text mean; text most ]
+                | None -> [ name; "-"; "-" ]
+        ]
+
+    let private figures from out seconds (images: Adversaries) (fared: (string * Transferred) list) = {|
+        run = from
+        out = (out: string)
+        attack = images.Attack
+        text = images.Text
+        threat = Threat.text images.Threat
+        dataset = images.About["dataset"]
+        images = images.Labels.shape[0]
+        probe = images.About["probe"]
+        seed = images.Seed
+        flags = images.Harm.Flags
+        runs = [
+            for run, (t: Transferred) in fared ->
+                {|
+                    run = run
+                    clean = t.Clean.Fraction
+                    attacked = t.Attacked.Fraction
+                    cleanCorrect = t.Clean.Correct
+                    attackedCorrect = t.Attacked.Correct
+                |}
+        ]
+        did = [
+            for name, summary, _ in did images do
+                match summary with
+                | Some(mean, most) -> {| name = name; mean = mean; most = most |}
+                | None -> ()
+        ]
+        seconds = (seconds: float)
+    |}
+
+    let run (arguments: ParseResults<AttackArguments>) : Result<unit, Error list> = result {
+        let json = arguments.TryGetResult AttackArguments.Json
+        let picture = arguments.TryGetResult AttackArguments.Picture
+        let out = arguments.GetResult AttackArguments.Out
+        let from = arguments.GetResult AttackArguments.From
+        let onto = arguments.GetResults AttackArguments.Onto
+        let asked = evaluation arguments
+        let seconds = Terminal.clock ()
+        let single result = Result.mapError List.singleton result
+        let! rows = rows arguments |> single
+
+        for file in [ Some out; picture; json ] do
+            do! Json.check file |> single
+
+        let! runs = loadAll (from :: onto)
+
+        try
+            let first, others = snd runs.Head, runs.Tail
+
+            for _, encoder in others do
+                do! Crafting.fits first.Input.Channels encoder |> single
+
+            let about = Map [ "run", from; "method", first.Configuration.Method ]
+
+            let! images =
+                withBar from (fun report -> Crafting.ofEncoder about report Terminal.stop first asked)
+
+            use images = images
+            // The others fit their linear layers on the data that the images are from.
+            let asked = {
+                asked with
+                    Dataset = Some images.About["dataset"]
+                    Data = asked.Data |> Option.orElse first.Configuration.Data
+            }
+
+            let! transferred =
+                others
+                |> List.traverseResultM (fun (run, encoder) ->
+                    withBar run (fun report -> Workbench.transfer report Terminal.stop encoder asked images)
+                    |> Result.map (fun fared -> run, fared))
+
+            let fared = (from, Adversaries.own images) :: transferred
+            do! Adversaries.save out images |> single
+            do!
+                picture
+                |> Option.traverseResult (fun path -> Picture.save path rows images)
+                |> single
+                |> Result.ignore
+            show images fared
+            Terminal.line (sprintf "The images are in %s." out)
+            picture |> Option.iter (sprintf "The picture is %s." >> Terminal.line)
+            do! Json.write json (figures from out (seconds ()) images fared) |> single
+        finally
+            for _, encoder in runs do
+                (encoder :> IDisposable).Dispose()
+    }

@@ -1,0 +1,296 @@
+namespace AdvContrast.Core
+
+open System
+open System.Globalization
+open System.IO
+open System.Text.Json
+open FsToolkit.ErrorHandling
+open TorchSharp
+
+/// Adversarial images, with what they were made from, by and against. It owns its tensors, which are on the
+/// CPU; dispose it when done.
+[<NoEquality; NoComparison>]
+type Adversaries = {
+    /// The attack by name, and in full.
+    Attack: string
+    Text: string
+    Threat: Threat
+    Seed: uint64
+    /// Whatever else a reader should know: <c>"run"</c>, <c>"dataset"</c>.
+    About: Map<string, string>
+    /// [n; c; h; w].
+    Original: Tensor
+    /// int64 [n].
+    Labels: Tensor
+    /// Labels that were to be reached, int64 [n]; None for an untargeted attack.
+    Targets: Tensor option
+    /// What the classifier takes the originals for, and the stored images: int64 [n].
+    Before: Tensor
+    After: Tensor
+    /// What the attack did; its images are the adversarial ones.
+    Harm: Harm
+} with
+
+    interface IDisposable with
+        member a.Dispose() =
+            a.Original.Dispose()
+            a.Labels.Dispose()
+            a.Targets |> Option.iter _.Dispose()
+            a.Before.Dispose()
+            a.After.Dispose()
+            Attack.tensors a.Harm |> Seq.iter _.Dispose()
+
+/// How a classifier fares on images that were made against another one.
+type Transferred = {
+    /// On the originals.
+    Clean: Accuracy
+    /// On the adversarial images.
+    Attacked: Accuracy
+}
+
+[<RequireQualifiedAccess>]
+module Adversaries =
+
+    let private batch = 250
+
+    let private norms = [ "linf", Linf; "l2", L2; "l1", L1 ]
+
+    // All tensors by the names that they have in a file.
+    let private table original labels targets before after (harm: Harm) : Map<string, Tensor> =
+        [
+            [ "original", original; "adversarial", harm.Images; "labels", labels ]
+            targets |> Option.map (fun targets -> "targets", targets) |> Option.toList
+            [ "predictions/original", before; "predictions/adversarial", after; "success", harm.Success ]
+            norms |> List.map (fun (name, norm) -> "distance/" + name, harm.Distance[norm])
+            [ "first-success", harm.FirstSuccess; "forwards", harm.Forwards; "gradients", harm.Gradients ]
+            [ "zero-gradients", harm.ZeroGradients ]
+        ]
+        |> List.concat
+        |> Map.ofList
+
+    let private create about (name, text) threat seed flags (table: Map<string, Tensor>) = {
+        Attack = name
+        Text = text
+        Threat = threat
+        Seed = seed
+        About = about
+        Original = table["original"]
+        Labels = table["labels"]
+        Targets = Map.tryFind "targets" table
+        Before = table["predictions/original"]
+        After = table["predictions/adversarial"]
+        Harm = {
+            Images = table["adversarial"]
+            Success = table["success"]
+            Distance = Map [ for name, norm in norms -> norm, table["distance/" + name] ]
+            FirstSuccess = table["first-success"]
+            Forwards = table["forwards"]
+            Gradients = table["gradients"]
+            ZeroGradients = table["zero-gradients"]
+            Flags = flags
+        }
+    }
+
+    let private guesses (classifier: Classifier) (images: Tensor) =
+        Scope.tensor (fun () ->
+            use _ = torch.no_grad ()
+            (classifier images).argmax 1L)
+
+    /// Attacks images, some at a time; what it makes belongs to no scope. about: what a reader should know of
+    /// where classifier and images came from. name: the attack's, for people and for what is drawn. targets:
+    /// labels to reach, int64 [n]. report: called with the number of images done. An image's outcome depends
+    /// on seed, name and image alone, and is the one that an evaluation with this seed counts.
+    let craft
+        about
+        (name, attack: Attack)
+        seed
+        threat
+        targets
+        (report: int -> unit)
+        device
+        classifier
+        images
+        =
+        if (images: Dataset).Count = 0L then
+            invalidArg (nameof images) "1 image or more was expected, got none."
+
+        use _ = torch.NewDisposeScope()
+
+        let part (ids: int64[]) =
+            Scope.keeping (fun (table: Map<string, Tensor>, _) -> Map.values table) (fun () ->
+                let victims = {
+                    Ids = ids
+                    Images = images.Batch device ids
+                    Labels = images.LabelsOf device ids
+                    Targets =
+                        targets
+                        |> Option.map (fun (all: Tensor) ->
+                            all
+                                .index_select(0L, torch.tensor(ids).``to`` all.device)
+                                .``to``(device: torch.Device))
+                }
+
+                let before = guesses classifier victims.Images
+                let harm = attack.Run (Draw.create seed ("evaluate/" + name) ids) threat classifier victims
+                let after = guesses classifier harm.Images
+                let table = table victims.Images victims.Labels victims.Targets before after harm
+                report (int ids[ids.Length - 1] + 1)
+                table |> Map.map (fun _ x -> x.cpu ()), harm.Flags)
+
+        let parts = seq { 0L .. images.Count - 1L } |> Seq.chunkBySize batch |> Seq.map part |> List.ofSeq
+        let flags = parts |> List.map snd |> Set.unionMany
+
+        fst parts.Head
+        |> Map.map (fun name _ ->
+            let parts = parts |> List.map (fun (table, _) -> table[name])
+            (torch.cat (ResizeArray parts, 0L)).DetachFromDisposeScope())
+        |> create about (name, attack.Text) threat seed flags
+
+    let private accuracy name threat flags (labels: Tensor) (guesses: Tensor) = {
+        Name = name
+        Threat = threat
+        Correct = Scope.value (fun () -> int (guesses.eq(labels).sum(Nullable torch.int64).item<int64>()))
+        Total = int labels.shape[0]
+        Parts = []
+        // A look at each image.
+        Tally = { Tally.none with Forwards = labels.shape[0] }
+        Flags = flags
+    }
+
+    let private accuracies (a: Adversaries) before after = {
+        Clean = accuracy "clean" None Set.empty a.Labels before
+        Attacked = accuracy a.Attack (Some a.Threat) a.Harm.Flags a.Labels after
+    }
+
+    /// How the classifier that the images were made against fares on them.
+    let own (a: Adversaries) : Transferred =
+        let victims = {
+            Ids = Array.init (int a.Labels.shape[0]) int64
+            Images = a.Original
+            Labels = a.Labels
+            Targets = a.Targets
+        }
+
+        let found = accuracies a a.Before a.After
+        let tally = Tally.ofHarm a.Threat victims a.Harm
+        { found with Attacked = { found.Attacked with Tally = tally } }
+
+    /// How another classifier fares on the same images (a transfer attack; Papernot et al. 2016).
+    let onto (device: torch.Device) (classifier: Classifier) (a: Adversaries) : Transferred =
+        Scope.value (fun () ->
+            let all (images: Tensor) =
+                images.split (int64 batch, 0)
+                |> Array.map (fun part -> (guesses classifier (part.``to`` device)).cpu())
+                |> fun parts -> torch.cat (ResizeArray parts, 0L)
+
+            accuracies a (all a.Original) (all a.Harm.Images))
+
+    /// Mean and maximum of something of each image, [n], over the images that were right untouched: those
+    /// that the attack had something to do with. None where there are none.
+    let summary (a: Adversaries) (values: Tensor) : (float * float) option =
+        Scope.value (fun () ->
+            let right = a.Before.eq a.Labels
+            let values = values.``to``(torch.float64).masked_select right
+
+            if values.numel () = 0L then
+                None
+            else
+                Some(values.mean().item<float>(), values.max().item<float>()))
+
+    // --- files
+
+    let private format = "advcontrast adversarial images 1"
+
+    /// Writes them as a safetensors file, whole or not at all.
+    let save (path: string) (a: Adversaries) : Result<unit, Error> =
+        let metadata =
+            [
+                "format", format
+                "attack", a.Attack
+                "text", a.Text
+                "threat", Threat.text a.Threat
+                "seed", a.Seed.ToString CultureInfo.InvariantCulture
+                "flags", JsonSerializer.Serialize(Set.toArray a.Harm.Flags)
+            ]
+            @ [ for KeyValue(key, text) in a.About -> "about/" + key, text ]
+            |> Map.ofList
+
+        table a.Original a.Labels a.Targets a.Before a.After a.Harm
+        |> Tree.ofTensors
+        |> Safetensors.write path metadata
+
+    // What a file of them must hold: rank, type.
+    let private wanted =
+        let whole = 1, (fun (x: Tensor) -> x.dtype = torch.ScalarType.Int64)
+        let truth = 1, (fun (x: Tensor) -> x.dtype = torch.ScalarType.Bool)
+        let real rank = rank, (fun (x: Tensor) -> x.is_floating_point ())
+
+        [ "original", real 4; "adversarial", real 4; "labels", whole; "success", truth ]
+        @ [ for name, _ in norms -> "distance/" + name, real 1 ]
+        @ [ for name in [ "original"; "adversarial" ] -> "predictions/" + name, whole ]
+        @ [ for name in [ "first-success"; "forwards"; "gradients" ] -> name, whole ]
+
+    let private understand path (metadata: Map<string, string>) (tree: Tree) = result {
+        let damaged problem = Error.Damaged(path, problem)
+        let tensors = Tree.toTensors tree
+
+        do!
+            Map.tryFind "format" metadata = Some format
+            |> Result.requireTrue (damaged "it holds no adversarial images of this program.")
+
+        let text key =
+            Map.tryFind key metadata |> Result.requireSome (damaged (sprintf "it does not say its %s." key))
+
+        let check (name, (rank, isOfType)) =
+            match Map.tryFind name tensors with
+            | Some(x: Tensor) when
+                x.shape.Length = rank
+                && isOfType x
+                && x.shape[0] = tensors["original"].shape[0]
+                && (rank = 1 || x.shape = tensors["original"].shape)
+                ->
+                Ok()
+            | Some _ -> Error(damaged (sprintf "its '%s' is not of the shape and type that it must be." name))
+            | None -> Error(damaged (sprintf "it has no '%s'." name))
+
+        let targets = if tensors.ContainsKey "targets" then [ "targets", (List.item 2 wanted |> snd) ] else []
+
+        do! wanted @ targets |> List.traverseResultM check |> Result.map ignore
+        let! name = text "attack"
+        let! full = text "text"
+        let! threat = text "threat"
+        let! threat = Threat.parse threat |> Result.mapError (Error.message >> damaged)
+        let! seed = text "seed"
+
+        let! seed =
+            match UInt64.TryParse(seed, NumberStyles.None, CultureInfo.InvariantCulture) with
+            | true, seed -> Ok seed
+            | _ -> Error(damaged (sprintf "'%s' is no seed." seed))
+
+        let! flags = text "flags"
+
+        let! flags =
+            try
+                Ok(Set.ofArray (JsonSerializer.Deserialize<string[]> flags))
+            with
+            | :? JsonException
+            | :? ArgumentNullException -> Error(damaged "its flags are no list.")
+
+        let about =
+            Map [
+                for KeyValue(key, text) in metadata do
+                    if key.StartsWith("about/", StringComparison.Ordinal) then key.Substring 6, text
+            ]
+
+        return create about (name, full) threat seed flags tensors
+    }
+
+    /// Reads a file of them; what it holds belongs to no scope.
+    let load (path: string) : Result<Adversaries, Error> =
+        if not (File.Exists path) then
+            Error(Error.Missing("A file of adversarial images", path, "advcontrast attack --out writes one."))
+        else
+            Safetensors.read path
+            |> Result.bind (fun (metadata, tree) ->
+                understand path metadata tree
+                |> Result.teeError (fun _ -> Tree.tensors tree |> Seq.iter _.Dispose()))
