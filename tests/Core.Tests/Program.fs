@@ -21,6 +21,7 @@ let main args =
         "Bordering"
         "Descending"
         "Derivatives"
+        "Pupils"
     ]
 
     let lists = [
@@ -102,6 +103,7 @@ let main args =
         Encoders.tests
         Accuracies.tests
         Cascades.tests
+        Audits.tests
         Evaluations.tests
         Verbs.tests
         Divergences.tests

@@ -1,7 +1,6 @@
 namespace AdvContrast.Core
 
 open System
-open System.Threading
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -79,97 +78,68 @@ module Evaluation =
         return attacks, threats, { probe with Seed = e.Seed }
     }
 
-    // One part of the data, refused where the encoder cannot see it.
-    let private load (encoder: Encoder) name folder train = result {
-        let! dataset = Catalogue.load name folder train
-        let channels = dataset.Images.shape[1]
-
-        if channels = encoder.Input.Channels then
-            return dataset
-        else
-            (dataset :> IDisposable).Dispose()
-
-            return!
-                Error(
-                    Error.BadOption(
-                        "--dataset",
-                        sprintf
-                            "the encoder takes images of %d channel(s), '%s' has %d; name a data set like the one it was trained on."
-                            encoder.Input.Channels
-                            name
-                            channels
-                    )
-                )
-    }
-
     // What is measured and nothing else: notes of another measurement are not gone on from.
     let private key (encoder: Encoder) (e: Evaluation) (test: Dataset) name threat =
         let weights = Tree.hash (Tree.ofTensors (fst encoder.Weights))
         sprintf "%s %s %d %s %s %s %d" weights test.Name test.Count name (Threat.text threat) e.Probe e.Seed
 
     // Accuracy under attacks in turn, from where the notes say that they stand.
-    let private inTurn (encoder: Encoder) (e: Evaluation) classifier (test: Dataset) cascade threat report =
-        result {
-            let key = key encoder e test cascade.Name threat
-            let keep standing =
-                e.Notes
-                |> Option.traverseResult (fun path -> Standing.write path standing)
-                |> Result.map ignore
+    let private inTurn
+        (encoder: Encoder)
+        (e: Evaluation)
+        classifier
+        (test: Dataset)
+        (cascade: Cascade)
+        threat
+        report
+        = result {
+        let key = key encoder e test cascade.Name threat
+        let keep standing =
+            e.Notes |> Option.traverseResult (fun path -> Standing.write path standing) |> Result.map ignore
 
-            let start =
-                e.Notes
-                |> Option.bind (fun path -> Standing.read path key)
-                |> Option.defaultWith (fun () -> Cascade.start key encoder.Device classifier test)
+        let start =
+            e.Notes
+            |> Option.bind (fun path -> Standing.read path key)
+            |> Option.defaultWith (fun () -> Cascade.start key encoder.Device classifier test)
 
-            let! finished = Cascade.run cascade e.Seed threat report keep encoder.Device classifier test start
-            e.Notes |> Option.iter System.IO.File.Delete
-            let few = test.Batch encoder.Device [| 0L .. min 50L test.Count - 1L |]
-            let faults = Soundness.faults classifier few |> Set.ofList
+        let! finished = Cascade.run cascade e.Seed threat report keep encoder.Device classifier test start
+        e.Notes |> Option.iter System.IO.File.Delete
+        let few = test.Batch encoder.Device [| 0L .. min 50L test.Count - 1L |]
+        let faults = Soundness.faults classifier few |> Set.ofList
 
-            return {
-                Name = cascade.Name
-                Threat = Some threat
-                Correct = finished.Alive.Length
-                Total = int test.Count
-                Parts = List.zip (List.map fst cascade.Stages) finished.Counts.Tail
-                Flags = finished.Flags + faults + Cascade.warnings cascade (int test.Count) finished
-            }
+        return {
+            Name = cascade.Name
+            Threat = Some threat
+            Correct = finished.Alive.Length
+            Total = int test.Count
+            Parts = List.zip (List.map fst cascade.Stages) finished.Counts.Tail
+            Flags = finished.Flags + faults + Cascade.warnings cascade (int test.Count) finished
         }
+    }
 
     /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
     /// attacks. report: called with the name of what is being done and the share of it done. When stop is
     /// cancelled, ends at the next look at the encoder with Error.Interrupted.
-    let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
-        try
-            result {
-                let! attacks, threats, probe = validate encoder.Configuration e
-                let name = Option.defaultValue encoder.Configuration.Dataset e.Dataset
-                let folder = e.Data |> Option.orElse encoder.Configuration.Data
-                let part train = load encoder name folder train |> Result.mapError List.singleton
-                let! train = part true
-                use train = train
-                let! all = part false
-                use all = all
-                use test = Dataset.first (Option.defaultValue Int32.MaxValue e.Images) all
-                e.Threads |> Option.iter torch.set_num_threads
+    let run report stop (encoder: Encoder) (e: Evaluation) : Result<Measured, Error list> = result {
+        let! attacks, threats, probe = validate encoder.Configuration e
 
-                let share what finished whole =
-                    stop.ThrowIfCancellationRequested()
-                    report what (float finished / float whole)
+        let stand: Stand = {
+            Dataset = e.Dataset
+            Data = e.Data
+            Images = e.Images
+            Probe = probe
+            Threads = e.Threads
+        }
 
-                use head = LinearProbe.fit probe (fun p -> share "linear layer" p.Step p.Steps) encoder train
-
-                let classifier images =
-                    stop.ThrowIfCancellationRequested()
-                    LinearProbe.classifier encoder head images
-
+        return!
+            Stand.using report stop encoder stand (fun classifier test _ share ->
                 let measure threat (name, assault) =
                     let title =
                         if threats.Length = 1 then name else sprintf "%s, %s" name (Threat.label threat)
 
                     match assault with
                     | Alone attack ->
-                        let report finished = share title (int64 finished) test.Count
+                        let report finished = share title (float finished / float test.Count)
                         Ok(
                             Robustness.under
                                 (name, attack)
@@ -181,27 +151,26 @@ module Evaluation =
                                 test
                         )
                     | InTurn cascade ->
-                        let report stage part =
-                            share (sprintf "%s: %s" title stage) (int64 (part * 1000.0)) 1000L
+                        let report stage part = share (sprintf "%s: %s" title stage) part
                         Scope.value (fun () -> inTurn encoder e classifier test cascade threat report)
 
-                let! attacked =
-                    [
-                        for threat in threats do
-                            for assault in attacks -> threat, assault
-                    ]
-                    |> List.traverseResultM (fun (threat, assault) -> measure threat assault)
-                    |> Result.mapError List.singleton
+                result {
+                    let! attacked =
+                        [
+                            for threat in threats do
+                                for assault in attacks -> threat, assault
+                        ]
+                        |> List.traverseResultM (fun (threat, assault) -> measure threat assault)
+                        |> Result.mapError List.singleton
 
-                let accuracies = Robustness.clean encoder.Device classifier test :: attacked
+                    let accuracies = Robustness.clean encoder.Device classifier test :: attacked
 
-                return {
-                    Dataset = test.Name
-                    Images = int test.Count
-                    Probe = e.Probe
-                    Seed = e.Seed
-                    Accuracies = accuracies
-                }
-            }
-        with :? OperationCanceledException ->
-            Error [ Error.Interrupted ]
+                    return {
+                        Dataset = test.Name
+                        Images = int test.Count
+                        Probe = e.Probe
+                        Seed = e.Seed
+                        Accuracies = accuracies
+                    }
+                })
+    }
