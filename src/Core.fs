@@ -127,8 +127,8 @@ module Workbench =
         Evaluation.run report stop encoder evaluation
 
     /// Fits a linear layer on the encoder, then checks whether its accuracy under attack can be trusted.
-    /// surrogate: another encoder, whose adversarial images are tried too. report: called with the name of what
-    /// is being done and the share of it done.
+    /// surrogate: another encoder, whose adversarial images are tried too. report: called with the name of
+    /// what is being done and the share of it done.
     let audit
         report
         stop
@@ -139,8 +139,8 @@ module Workbench =
         Inspection.run report stop encoder surrogate inspection
 
     /// Checks whether the accuracy under attack of any classifier can be trusted.
-    /// images: [n; c; h; w] in [0, 1]; labels: int64 [n]. ArgumentException where they do not fit, or where the
-    /// threat has no radius.
+    /// images: [n; c; h; w] in [0, 1]; labels: int64 [n]. ArgumentException where they do not fit, or where
+    /// the threat has no radius.
     let auditOf
         report
         effort

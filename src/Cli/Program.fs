@@ -21,7 +21,7 @@ let private dispatch (arguments: ParseResults<Arguments>) =
     | Demo a -> Demo.run a |> done'
     | Pretrain a -> Pretrain.run a |> done'
     | Evaluate a -> Evaluate.run a |> done'
-    | Audit a -> Audit.run a
+    | Audit a -> Commands.Audit.run a
     | Methods a -> Methods.run a |> done'
     | Data a -> Data.run a |> done'
     | Doctor a -> Doctor.run a |> done'

@@ -19,7 +19,7 @@ let private looks name arguments (patterns: string list) =
 let tests =
     testList "Looks" [
         looks "help" "--help" [
-            for command in [ "demo"; "pretrain"; "evaluate"; "methods"; "data"; "doctor" ] ->
+            for command in [ "demo"; "pretrain"; "evaluate"; "audit"; "methods"; "data"; "doctor" ] ->
                 $@"(?m)^ +{command} "
         ]
         looks "help for demo" "demo --help" [ "--json"; "--seed" ]
@@ -31,6 +31,7 @@ let tests =
             "--json"
         ]
         looks "help for evaluate" "evaluate --help" [ "--from <RUN>"; "--attack"; "--threat"; "--json" ]
+        looks "help for audit" "audit --help" [ "--from <RUN>"; "--surrogate <RUN>"; "--threat"; "--json" ]
         looks "help for methods" "methods --help" [ "show <NAME>" ]
         looks "help for data" "data --help" [ "--data <DIR>" ]
         looks "help for doctor" "doctor --help" [ "--json"; "USAGE: advcontrast doctor" ]

@@ -48,6 +48,19 @@ let private evaluations = [
     "--nonsense", 2, "evaluate --help"
 ]
 
+let private audits = [
+    "--threat l3:1", 2, "linf, l2 or l1"
+    "--threat linf:0", 2, "above 0"
+    "--probe none", 3, "quick"
+    "--images 0", 2, "1 or more"
+    "--threads 0", 2, "1 or more"
+    "--dataset mnist", 3, "sample"
+    "--data missing --dataset cifar10", 4, "--data"
+    "--surrogate missing", 4, "missing"
+    "--json missing/figures.json", 6, "missing/figures.json"
+    "--nonsense", 2, "audit --help"
+]
+
 let private replaced (option: string) =
     let name = (words option).Head
     let usual = words tiny |> List.pairwise |> List.tryFind (fun (a, _) -> a = name)
@@ -72,6 +85,7 @@ let tests =
                 "nonsense", "--help"
                 "pretrain --method", "pretrain --help"
                 "evaluate", "--from"
+                "audit", "--from"
             ] do
             refuses $"'{command}'" nothing 2 says command
 
@@ -105,6 +119,9 @@ let tests =
         for option, code, says in evaluations do
             refuses $"evaluate {option}" withRun code says $"evaluate --from run {option}"
 
+        for option, code, says in audits do
+            refuses $"audit {option}" withRun code says $"audit --from run {option}"
+
         refuses
             "evaluate --json on a full disk"
             withRun
@@ -128,6 +145,7 @@ let tests =
                 "doctor"
                 tiny + " --out again"
                 "evaluate --from run"
+                "audit --from run"
                 "pretrain --resume run"
             ])
     ]

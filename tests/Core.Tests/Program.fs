@@ -22,6 +22,7 @@ let main args =
         "Descending"
         "Derivatives"
         "Pupils"
+        "Judging"
     ]
 
     let lists = [
@@ -103,6 +104,8 @@ let main args =
         Encoders.tests
         Accuracies.tests
         Cascades.tests
+        Checks.tests
+        Soundings.tests
         Audits.tests
         Evaluations.tests
         Verbs.tests

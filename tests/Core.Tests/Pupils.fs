@@ -24,13 +24,15 @@ let pictures (seed: uint64) (classes: int) (side: int64) : Lesson =
     let small = [ 1L; side / 2L; side / 2L ]
 
     let faces =
-        (Draw.uniform small (draw "faces" (Array.init classes int64))).repeat_interleave(2L, 2L).repeat_interleave(2L, 3L)
+        (Draw.uniform small (draw "faces" (Array.init classes int64)))
+            .repeat_interleave(2L, 2L)
+            .repeat_interleave(2L, 3L)
 
     let set (from: int) (count: int) =
         let ids = Array.init count (fun i -> int64 (from + i))
         let labels: Tensor = torch.tensor (ids |> Array.map (fun id -> id % int64 classes))
         let noise = Draw.normal [ 1L; side; side ] (draw "noise" ids) * 0.2
-        (faces.index_select (0L, labels) * 0.6 + 0.2 + noise).clamp (0.0.ToScalar(), 1.0.ToScalar()), labels
+        (faces.index_select (0L, labels) * 0.6 + 0.2 + noise).clamp(0.0.ToScalar(), 1.0.ToScalar()), labels
 
     let images, labels = set 0 200
     let testImages, testLabels = set 200 60
@@ -45,20 +47,20 @@ let pictures (seed: uint64) (classes: int) (side: int64) : Lesson =
         Threat = Threat.create Linf 0.1
     }
 
-/// The embedded clothes, so many pixels wide: each the mean of a square.
-let clothes (train: int) (test: int) (side: int) : Lesson =
-    let part isTrain count =
+/// The embedded clothes from some image on, so many pixels wide: each the mean of a square.
+let clothes (from: int) (train: int) (test: int) (side: int) : Lesson =
+    let part isTrain from count =
         match FashionMnist.sample isTrain with
         | Error e -> invalidOp (Error.message e)
         | Ok whole ->
             use whole = whole
-            let ids = Array.init count int64
+            let ids = Array.init count (fun i -> int64 (from + i))
             let images = whole.Batch (torch.device "cpu") ids
             let window = int64 (28 / side)
             torch.nn.functional.avg_pool2d (images, window), whole.LabelsOf (torch.device "cpu") ids
 
-    let images, labels = part true train
-    let testImages, testLabels = part false test
+    let images, labels = part true from train
+    let testImages, testLabels = part false (from / 6) test
 
     {
         Name = sprintf "clothes of %d" side
@@ -126,7 +128,7 @@ let conv: Build = {
 type Pupil = {
     Name: string
     Lesson: Lesson
-    Shape: Build
+    Build: Build
     Weights: Parameters
     /// The classifier that some weights make.
     Run: Parameters -> Classifier
@@ -152,7 +154,10 @@ let teach (seed: uint64) (shape: Build) robust steps (lesson: Lesson) : Pupil =
                     if not robust then
                         lesson.Images.alias ()
                     else
-                        let draw = { Draw.create seed "teach" (Array.init (int n) int64) with Step = int64 index }
+                        let draw = {
+                            Draw.create seed "teach" (Array.init (int n) int64) with
+                                Step = int64 index
+                        }
 
                         lesson.Images
                         |> GradientAttack.ascend draw lesson.Threat (Ascent.pgd 0.5 4) (fun x ->
@@ -176,7 +181,7 @@ let teach (seed: uint64) (shape: Build) robust steps (lesson: Lesson) : Pupil =
     {
         Name = sprintf "%s, %s%s" lesson.Name shape.Name (if robust then ", robust" else "")
         Lesson = lesson
-        Shape = shape
+        Build = shape
         Weights = parameters
         Run = run
         Classify = run parameters
@@ -227,7 +232,12 @@ let faults =
 
     [
         { Kind = "logits times 1000"; Meant = 4; Fits = all; Spoil = after (fun z -> z * 1000.0) }
-        { Kind = "quantised input"; Meant = 4; Fits = all; Spoil = before (fun x -> (x * 8.0).round() / 8.0) }
+        {
+            Kind = "quantised input"
+            Meant = 4
+            Fits = all
+            Spoil = before (fun x -> (x * 8.0).round() / 8.0)
+        }
         { Kind = "softmax output"; Meant = 2; Fits = all; Spoil = after (fun z -> z.softmax 1L) }
         { Kind = "noise"; Meant = 1; Fits = all; Spoil = fun pupil -> noisy 0.05 pupil.Classify }
         {

@@ -9,8 +9,8 @@ module Answers =
     // The first images, enough to see chance at work.
     let private few (subject: Subject) = Subject.everyone subject |> Array.truncate 50
 
-    /// 1: whether the classifier is a function of each image: the same answers from pass to pass, and whichever
-    /// images stand beside it (not so in training mode). Croce and Hein 2020.
+    /// 1: whether the classifier is a function of each image: the same answers from pass to pass, and
+    /// whichever images stand beside it (not so in training mode). Croce and Hein 2020.
     let determinism (subject: Subject) =
         let unrest, company, changes =
             Scope.value (fun () ->
@@ -135,8 +135,8 @@ module Answers =
             subject.Right
 
     /// 4: on how many images the slope that attacks follow vanishes, at the image or at a random point of its
-    /// ball: of cross-entropy (below 1e-30), where it is also told how often the label's probability rounds to
-    /// 1, and of the margin (below 1e-12), which does not depend on how sure the classifier is.
+    /// ball: of cross-entropy (below 1e-30), where it is also told how often the label's probability rounds
+    /// to 1, and of the margin (below 1e-12), which does not depend on how sure the classifier is.
     let gradients (subject: Subject) =
         if subject.Right.Length = 0 then
             Check.notRun 4 "no image is classified correctly"

@@ -4,7 +4,8 @@ namespace AdvContrast.Core
 type Audited = {
     /// Accuracy on the images as they are.
     Clean: Accuracy
-    /// Accuracy where an image counts as right if nothing within the threat broke it: the worst case for each.
+    /// Accuracy where an image counts as right if nothing within the threat broke it: the worst case for
+    /// each.
     Worst: Accuracy
     /// All checks, by their numbers.
     Checks: Check list
@@ -13,8 +14,8 @@ type Audited = {
     /// The whole in one word.
     member a.Finding = Check.finding a.Checks
 
-/// Whether a classifier's accuracy under attack can be trusted: checks for masked gradients and for attacks too
-/// weak to tell (Athalye et al. 2018; Carlini et al. 2019; Croce and Hein 2020).
+/// Whether a classifier's accuracy under attack can be trusted: checks for masked gradients and for attacks
+/// too weak to tell (Athalye et al. 2018; Carlini et al. 2019; Croce and Hein 2020).
 [<RequireQualifiedAccess>]
 module Audit =
 
@@ -74,8 +75,8 @@ module Audit =
             yield! landscape
         ]
 
-    /// Makes all checks, each attack once. report: called with the name of what is being done and the share of
-    /// it done. The same subject gives the same outcome, on the same machine and with as many threads.
+    /// Makes all checks, each attack once. report: called with the name of what is being done and the share
+    /// of it done. The same subject gives the same outcome, on the same machine and with as many threads.
     let run report (subject: Subject) : Audited =
         let right = subject.Right.Length
 

@@ -44,8 +44,9 @@ type Campaign = {
 [<RequireQualifiedAccess>]
 module Campaign =
 
-    // Single coordinates are too small a step in L1; there the sparse steps of APGD stand in.
-    let private ascent norm step steps =
+    /// PGD in steps of so many radii; single coordinates are too small a step in L1, where the sparse ones of
+    /// APGD stand in.
+    let ascent norm step steps =
         match norm with
         | Linf
         | L2 -> Ascent.pgd step steps

@@ -74,9 +74,9 @@ module Inspection =
             Error [ Error.BadOption("--surrogate", problem) ]
         | _ -> Ok()
 
-    /// Fits a linear layer on the frozen encoder (SLF), and on the surrogate where there is one, and audits the
-    /// classifier. report: called with the name of what is being done and the share of it done. When stop is
-    /// cancelled, ends at the next look at the encoder with Error.Interrupted.
+    /// Fits a linear layer on the frozen encoder (SLF), and on the surrogate where there is one, and audits
+    /// the classifier. report: called with the name of what is being done and the share of it done. When stop
+    /// is cancelled, ends at the next look at the encoder with Error.Interrupted.
     let run report stop (encoder: Encoder) (surrogate: Encoder option) (i: Inspection) = result {
         let! threat, probe = validate encoder.Configuration i
         let! threat = attackable threat

@@ -2,8 +2,8 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// What the surroundings of a few images show: checks 14 to 16. All of them look at the margin, which rises and
-/// falls with the verdict and does not saturate as cross-entropy does.
+/// What the surroundings of a few images show: checks 14 to 16. All of them look at the margin, which rises
+/// and falls with the verdict and does not saturate as cross-entropy does.
 [<RequireQualifiedAccess>]
 module Landscape =
 
@@ -121,7 +121,8 @@ module Landscape =
                     values.Add(Figures.floats value)
                     value
 
-                let ascent = { Ascent.pgd 0.1 subject.Effort.Steps with Keep = Best }
+                let usual = Campaign.ascent subject.Threat.Norm 0.1 subject.Effort.Steps
+                let ascent = { usual with Keep = Best }
 
                 Scope.value (fun () ->
                     victims.Images

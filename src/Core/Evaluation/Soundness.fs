@@ -46,8 +46,8 @@ module Soundness =
     /// The unrest that float32 does not explain.
     let tolerated = 1e-4
 
-    /// What is wrong with a classifier, seen from its answers to a few images: <c>"answers change from pass to
-    /// pass"</c>, <c>"gives probabilities, not logits"</c>. Empty for a sound one.
+    /// What is wrong with a classifier, seen from its answers to a few images: <c>"answers change from pass
+    /// to pass"</c>, <c>"gives probabilities, not logits"</c>. Empty for a sound one.
     let faults (classifier: Classifier) (images: Tensor) : string list =
         Scope.value (fun () ->
             use _ = torch.no_grad ()

@@ -47,10 +47,10 @@ module Stand =
                 )
     }
 
-    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier and the test images to the body,
-    /// with the training images for fitting others, and a way to tell how far it is. report: called with the
-    /// name of what is being done and the share of it done. When stop is cancelled, ends at the next look at
-    /// the encoder or at the next report with Error.Interrupted.
+    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier and the test images to the
+    /// body, with the training images for fitting others, and a way to tell how far it is. report: called
+    /// with the name of what is being done and the share of it done. When stop is cancelled, ends at the next
+    /// look at the encoder or at the next report with Error.Interrupted.
     let using
         (report: string -> float -> unit)
         (stop: CancellationToken)

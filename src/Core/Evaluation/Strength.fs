@@ -1,7 +1,7 @@
 namespace AdvContrast.Core
 
-/// What attacks by gradients show beside one another: checks 5 to 9, 13 and 17 (Carlini et al. 2019; Athalye et
-/// al. 2018).
+/// What attacks by gradients show beside one another: checks 5 to 9, 13 and 17 (Carlini et al. 2019; Athalye
+/// et al. 2018).
 [<RequireQualifiedAccess>]
 module Strength =
 
@@ -34,8 +34,8 @@ module Strength =
             [ Check.share "FGSM" single; Check.share "PGD" iterated ]
             missed
 
-    /// 6: whether accuracy falls as the ball grows, each radius attacked for itself; no accuracy counts what a
-    /// smaller ball has broken.
+    /// 6: whether accuracy falls as the ball grows, each radius attacked for itself; no accuracy counts what
+    /// a smaller ball has broken.
     let radius (campaign: Campaign) (subject: Subject) =
         let clean = float subject.Right.Length / float subject.Count
         let curve = campaign.Curve |> List.map (fun (radii, strike) -> radii, strike.Accuracy)
@@ -82,7 +82,7 @@ module Strength =
     let private converged number measures late (subject: Subject) =
         Check.create
             number
-            (Check.verdict (beyond 0.02 subject (List.length late)) (not late.IsEmpty))
+            (Check.verdict (beyond 0.04 subject (List.length late)) (not late.IsEmpty))
             measures
             late
 
@@ -139,8 +139,8 @@ module Strength =
              |> List.distinct
              |> List.sort)
 
-    /// How many images stand after everything that was tried within the threat: the worst case for each. more:
-    /// what else has fallen.
+    /// How many images stand after everything that was tried within the threat: the worst case for each.
+    /// more: what else has fallen.
     let worst (campaign: Campaign) (more: int list) (subject: Subject) : Accuracy =
         let more = Set.ofList more
         let left = Strike.survivors campaign.White subject |> Array.filter (int >> more.Contains >> not)

@@ -76,8 +76,8 @@ module Subject =
     let lead (classifier: Classifier) (victims: Victims) : Objective =
         fun x -> Margin.perSample (classifier x) victims.Labels
 
-    /// images: [n; c; h; w], floating point, n at least 1; labels: int64 [n] from 0. ArgumentException where they
-    /// do not fit, or where the classifier does not give [n; k] with k at least 2.
+    /// images: [n; c; h; w], floating point, n at least 1; labels: int64 [n] from 0. ArgumentException where
+    /// they do not fit, or where the classifier does not give [n; k] with k at least 2.
     let create classifier surrogate (images: Tensor) (labels: Tensor) threat seed effort =
         Shape.rank "n;c;h;w" (nameof images) images
         Shape.positive (nameof threat) threat.Radius
@@ -86,6 +86,13 @@ module Subject =
             invalidArg
                 (nameof images)
                 (sprintf "one image or more in floating point was expected, got %s." (Shape.text images))
+
+        Shape.rank "n" (nameof labels) labels
+
+        if labels.shape[0] <> images.shape[0] || labels.dtype <> torch.ScalarType.Int64 then
+            invalidArg
+                (nameof labels)
+                (sprintf "one int64 label an image was expected, %d of them." images.shape[0])
 
         let bare = {
             Classifier = classifier
