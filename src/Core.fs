@@ -16,7 +16,7 @@ open TorchSharp
 //   Data         data sets
 //   Training     the engine that runs a step, the run as a sequence of events, checkpoints and manifests,
 //                encoders, methods with all their stages
-//   Evaluation   linear probes, accuracy under attack, adversarial images as files, transfer
+//   Evaluation   linear probes, accuracy under attack and audits of it, adversarial images as files, transfer
 //   Reporting    pictures
 
 /// The verbs: pre-train an encoder, fit a classifier on it, attack that, and measure.
@@ -174,3 +174,30 @@ module Workbench =
         images
         : Result<Transferred, Error list> =
         Crafting.transfer report stop encoder evaluation images
+
+    /// Fits a linear layer on the encoder, then checks whether its accuracy under attack can be trusted.
+    /// surrogate: another encoder, whose adversarial images are tried too. report: called with the name of
+    /// what is being done and the share of it done.
+    let audit
+        report
+        stop
+        (encoder: Encoder)
+        surrogate
+        (inspection: Inspection)
+        : Result<Inspected, Error list> =
+        Inspection.run report stop encoder surrogate inspection
+
+    /// Checks whether the accuracy under attack of any classifier can be trusted.
+    /// images: [n; c; h; w] in [0, 1]; labels: int64 [n]. ArgumentException where they do not fit, or where
+    /// the threat has no radius.
+    let auditOf
+        report
+        effort
+        seed
+        threat
+        (classifier: Classifier)
+        surrogate
+        (images: Tensor)
+        (labels: Tensor)
+        =
+        Subject.create classifier surrogate images labels threat seed effort |> Audit.run report

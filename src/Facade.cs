@@ -12,7 +12,8 @@ using TorchSharp;
 
 namespace AdvContrast;
 
-/// <summary>The verbs: pre-train an encoder, go on with a run, attack a classifier, evaluate.</summary>
+/// <summary>The verbs: pre-train an encoder, go on with a run, attack a classifier, evaluate,
+/// audit.</summary>
 /// <remarks>
 /// Long work runs on one thread of its own and reports every step; a token stops it within a step. Faults
 /// that the user can put right are AdvContrastExceptions, all of them at once where they are in the options.
@@ -103,6 +104,48 @@ public static partial class Workbench
         return Border.RunAlone(
             () => Evaluation.Run(inner, options ?? new EvaluateOptions(), progress, cancellation),
             cancellation);
+    }
+
+    /// <summary>
+    /// Fits a linear layer on the frozen encoder, then checks whether its accuracy under attack can be
+    /// trusted: eighteen checks for masked gradients and for attacks too weak to tell.
+    /// </summary>
+    /// <param name="encoder">Borrowed; it must not be disposed before the task ends.</param>
+    /// <param name="options">What to audit with; null for a hundred images of the run's data.</param>
+    /// <param name="progress">Hears of every stage.</param>
+    /// <param name="cancellation">Stops at the next look at the encoder.</param>
+    /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data.</exception>
+    /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
+    public static Task<AuditResult> AuditAsync(
+        Encoder encoder, AuditOptions? options = null, IProgress<EvaluationProgress>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(encoder);
+        var (inner, surrogate) = (encoder.Inner, options?.Surrogate?.Inner);
+        return Border.RunAlone(
+            () => Auditing.Run(inner, options ?? new AuditOptions(), surrogate, progress, cancellation),
+            cancellation);
+    }
+
+    /// <summary>Checks whether the accuracy under attack of any classifier can be trusted, on the caller's
+    /// thread.</summary>
+    /// <param name="classifier">Images [n; c; h; w] to logits [n; k], differentiable in the images.</param>
+    /// <param name="images">[n; c; h; w], floating point in [0, 1]; a hundred are enough.</param>
+    /// <param name="labels">int64 [n], from 0 to k - 1.</param>
+    /// <param name="threat">What the attacks may do; its radius is above 0.</param>
+    /// <param name="surrogate">Another classifier, whose adversarial images are tried on this one; null for
+    /// none.</param>
+    /// <param name="seed">The seed of every draw.</param>
+    /// <exception cref="ArgumentException">A tensor's shape or type is wrong, or the radius is 0.</exception>
+    public static AuditResult Audit(
+        Func<torch.Tensor, torch.Tensor> classifier, torch.Tensor images, torch.Tensor labels, Threat threat,
+        Func<torch.Tensor, torch.Tensor>? surrogate = null, ulong seed = 1)
+    {
+        ArgumentNullException.ThrowIfNull(classifier);
+        ArgumentNullException.ThrowIfNull(threat);
+        ArgumentNullException.ThrowIfNull(labels);
+        AdvContrast.Images.Require(images, nameof(images));
+        return Border.Run(() => Auditing.Run(classifier, surrogate, images, labels, threat, seed));
     }
 
     private static Task<PretrainResult> Train(

@@ -156,6 +156,33 @@ type AttackArguments =
             | Threads _ -> "threads of libtorch (default: its own choice)."
             | Json _ -> "also write the figures to this file, as JSON."
 
+type AuditArguments =
+    | [<Mandatory>] From of RUN: string
+    | Dataset of NAME: string
+    | Data of DIR: string
+    | Images of N: int
+    | Threat of NORM_RADIUS: string
+    | Probe of NAME: string
+    | Surrogate of RUN: string
+    | Seed of N: uint64
+    | Threads of N: int
+    | Json of FILE: string
+
+    interface IArgParserTemplate with
+        member argument.Usage =
+            match argument with
+            | From _ -> "the run's folder, or its .safetensors file."
+            | Dataset _ -> "data set to fit and to test on (default: the run's)."
+            | Data _ -> "folder with the data set's files (default: the run's)."
+            | Images _ -> "look at the first so many test images (default: 100)."
+            | Threat _ ->
+                "what the attacks may do, as linf:8/255 or l2:0.5 (default: the run's, else linf:8/255)."
+            | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
+            | Surrogate _ -> "another run, whose adversarial images are tried on this one (default: none)."
+            | Seed _ -> "seed of every draw (default: 1)."
+            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Json _ -> "also write the checks to this file, as JSON."
+
 type MethodsArguments =
     | [<CliPrefix(CliPrefix.None)>] Show of NAME: string
     | Pages of DIR: string
@@ -190,6 +217,7 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
     | [<CliPrefix(CliPrefix.None)>] Export of ParseResults<ExportArguments>
     | [<CliPrefix(CliPrefix.None)>] Attack of ParseResults<AttackArguments>
+    | [<CliPrefix(CliPrefix.None)>] Audit of ParseResults<AuditArguments>
     | [<CliPrefix(CliPrefix.None)>] Methods of ParseResults<MethodsArguments>
     | [<CliPrefix(CliPrefix.None)>] Data of ParseResults<DataArguments>
     | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<DoctorArguments>
@@ -204,6 +232,8 @@ type Arguments =
             | Export _ -> "write the encoder of a run as one small file, under PyTorch's names."
             | Attack _ ->
                 "make adversarial images against a pre-trained encoder, keep them, and try them on others."
+            | Audit _ ->
+                "check whether accuracy under attack can be trusted; exit code 9 where it is suspicious, 10 where it is invalid."
             | Methods _ -> "list the methods, or print one's card."
             | Data _ -> "list the data sets, or check one's files."
             | Doctor _ -> "show the libtorch that was found, the devices, and whether they are fast."

@@ -17,6 +17,9 @@ module Json =
             DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull
         )
 
+    /// A number as JSON can have it: nothing for one that is not finite.
+    let finite (value: float) = if Double.IsFinite value then Some value else None
+
     let private guarded path write =
         try
             Ok(write ())

@@ -15,15 +15,18 @@ let private parser =
     )
 
 let private dispatch (arguments: ParseResults<Arguments>) =
+    let done' = Result.map (fun () -> 0)
+
     match arguments.GetSubCommand() with
-    | Demo a -> Demo.run a
-    | Pretrain a -> Pretrain.run a
-    | Evaluate a -> Evaluate.run a
-    | Export a -> Export.run a
-    | Attack a -> Attack.run a
-    | Methods a -> Methods.run a
-    | Data a -> Data.run a
-    | Doctor a -> Doctor.run a
+    | Demo a -> Demo.run a |> done'
+    | Pretrain a -> Pretrain.run a |> done'
+    | Evaluate a -> Evaluate.run a |> done'
+    | Audit a -> Commands.Audit.run a
+    | Export a -> Export.run a |> done'
+    | Attack a -> Attack.run a |> done'
+    | Methods a -> Methods.run a |> done'
+    | Data a -> Data.run a |> done'
+    | Doctor a -> Doctor.run a |> done'
 
 let private complain errors =
     for error in errors do
@@ -49,7 +52,7 @@ let main argv =
 
     try
         match dispatch (parser.ParseCommandLine(argv, raiseOnUsage = true)) with
-        | Ok() -> 0
+        | Ok code -> code
         | Error errors -> complain errors
     with
     | :? ArguParseException as e when e.ErrorCode = ErrorCode.HelpText ->

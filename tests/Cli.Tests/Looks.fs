@@ -19,7 +19,7 @@ let private looks name arguments (patterns: string list) =
 let tests =
     testList "Looks" [
         looks "help" "--help" [
-            for command in [ "demo"; "pretrain"; "evaluate"; "attack"; "export"; "methods"; "data"; "doctor" ] ->
+            for command in words "demo pretrain evaluate audit attack export methods data doctor" ->
                 $@"(?m)^ +{command} "
         ]
         looks "help for demo" "demo --help" [ "--json"; "--seed" ]
@@ -41,6 +41,7 @@ let tests =
             "--picture <FILE>"
             "--json"
         ]
+        looks "help for audit" "audit --help" [ "--from <RUN>"; "--surrogate <RUN>"; "--threat"; "--json" ]
         looks "help for methods" "methods --help" [ "show <NAME>" ]
         looks "help for data" "data --help" [ "--data <DIR>" ]
         looks "help for doctor" "doctor --help" [ "--json"; "USAGE: advcontrast doctor" ]

@@ -12,7 +12,7 @@ let private aFile (folder: Folder) = File.WriteAllText(folder.At "file", "")
 // A good command with one more option, which wins over the one before.
 let private options = [
     "--method acl-sd", 3, "'acl-ds'"
-    "--dataset mnist", 3, "fashion-mnist"
+    "--dataset mnits", 3, "fashion-mnist"
     "--network resnet19", 3, "'resnet18'"
     "--precision float8", 3, "float32"
     "--device tpu", 2, "cpu, cuda"
@@ -42,7 +42,7 @@ let private evaluations = [
     "--probe none", 3, "quick"
     "--images 0", 2, "1 or more"
     "--threads 0", 2, "1 or more"
-    "--dataset mnist", 3, "sample"
+    "--dataset mnits", 3, "sample"
     "--data missing --dataset cifar10", 4, "--data"
     "--json missing/figures.json", 6, "missing/figures.json"
     "--nonsense", 2, "evaluate --help"
@@ -58,12 +58,25 @@ let private assaults = [
     "--rows 3", 2, "--picture"
     "--rows 0 --picture p.png", 2, "1 or more"
     "--threads 0", 2, "1 or more"
-    "--dataset mnist", 3, "sample"
+    "--dataset mnits", 3, "sample"
     "--json missing/figures.json", 6, "missing/figures.json"
     "--picture missing/p.png", 6, "missing/p.png"
     "--onto missing", 4, "Give the folder of a run"
     "--onto run --onto missing", 4, "Give the folder of a run"
     "--nonsense", 2, "attack --help"
+]
+
+let private audits = [
+    "--threat l3:1", 2, "linf, l2 or l1"
+    "--threat linf:0", 2, "above 0"
+    "--probe none", 3, "quick"
+    "--images 0", 2, "1 or more"
+    "--threads 0", 2, "1 or more"
+    "--dataset mnits", 3, "sample"
+    "--data missing --dataset cifar10", 4, "--data"
+    "--surrogate missing", 4, "missing"
+    "--json missing/figures.json", 6, "missing/figures.json"
+    "--nonsense", 2, "audit --help"
 ]
 
 let private replaced (option: string) =
@@ -92,6 +105,7 @@ let tests =
                 "evaluate", "--from"
                 "attack --out x", "--from"
                 "attack --from run", "--out"
+                "audit", "--from"
             ] do
             refuses $"'{command}'" nothing 2 says command
 
@@ -130,6 +144,9 @@ let tests =
 
         refuses "attack --out nowhere" withRun 6 "missing/x" "attack --from run --out missing/x"
         refuses "attack without a run" nothing 4 "Give the folder of a run" "attack --from run --out x"
+        for option, code, says in audits do
+            refuses $"audit {option}" withRun code says $"audit --from run {option}"
+
         refuses
             "evaluate --json on a full disk"
             withRun
@@ -154,6 +171,7 @@ let tests =
                 tiny + " --out again"
                 "evaluate --from run"
                 "attack --from run --out x"
+                "audit --from run"
                 "pretrain --resume run"
             ])
     ]

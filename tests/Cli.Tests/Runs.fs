@@ -91,6 +91,45 @@ let private exports () =
         "without the optimiser's state"
 
     refuse folder 6 "nowhere/encoder.safetensors" "export --from run --out nowhere/encoder.safetensors"
+let private audits () =
+    use folder = new Folder()
+    withRun folder
+    let before = folder.Entries
+    let command = "audit --from run --images 20 --threat linf:0.05 --surrogate run --json audit.json"
+    let outcome = runIn [] folder command
+    Expect.equal outcome.Complaint "" "no complaint"
+    Expect.equal folder.Entries (before.Add "audit.json") "what is in the folder"
+
+    let figures = json folder "audit.json"
+    let finding = figures.GetProperty("finding").GetString()
+    let codes = Map [ "no sign of masking", 0; "suspicious", 9; "invalid", 10 ]
+    Expect.equal outcome.Code codes[finding] ("the exit code says: " + finding)
+    Expect.stringEnds (outcome.Output.Trim()) (finding + ".") "the overall word comes last"
+
+    for part in [ "1 determinism"; "18 attacks at work"; "threshold"; "verdict" ] do
+        Expect.stringContains outcome.Output part "the table"
+
+    let fields = [
+        "checks"
+        "clean"
+        "dataset"
+        "finding"
+        "high"
+        "images"
+        "low"
+        "method"
+        "probe"
+        "run"
+    ]
+    Expect.containsAll
+        (names figures)
+        (fields @ [ "seconds"; "seed"; "surrogate"; "threat"; "worst" ])
+        "names"
+    let checks = figures.GetProperty "checks"
+    Expect.equal (checks.GetArrayLength()) 18 "checks"
+    let check = [ "images"; "measures"; "name"; "number"; "threshold"; "verdict" ]
+    Expect.containsAll (names checks[0]) check "a check's names"
+    Expect.equal (checks[0].GetProperty("verdict").GetString()) "passed" "the encoder is a function"
 
 let private repeats () =
     use folder = new Folder()
@@ -121,6 +160,7 @@ let tests =
         testCase "pretrain leaves a run and its figures" pretrains
         testCase "evaluate measures what it is asked for" evaluates
         testCase "export leaves the encoder alone in a file" exports
+        testCase "audit shows its checks and ends with the word that its exit code says" audits
         testCase "pretrain --config repeats a run to the same bytes" repeats
         testCase "pretrain gives each run a folder of its own" keepsApart
         testCase "a damaged checkpoint falls back to the one before it" fallsBack

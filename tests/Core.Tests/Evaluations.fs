@@ -153,17 +153,7 @@ let tests =
                 Expect.isLessThan correct[3] correct[1] "and fewer in the end"))
 
         test "an interval is Wilson's" (fun () ->
-            let interval correct total =
-                {
-                    Name = ""
-                    Threat = None
-                    Correct = correct
-                    Total = total
-                    Parts = []
-                    Tally = Tally.none
-                    Flags = Set.empty
-                }
-                    .Interval
+            let interval correct total = (Accuracy.create "" None correct total).Interval
             // Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
             for correct, total, low, high in
                 [

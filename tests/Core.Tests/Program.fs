@@ -25,6 +25,8 @@ let main args =
         "Weighing"
         "Squaring"
         "Bounding"
+        "Pupils"
+        "Judging"
     ]
 
     let lists = [
@@ -118,6 +120,9 @@ let main args =
         Cascades.tests
         Rankings.tests
         Economies.tests
+        Checks.tests
+        Soundings.tests
+        Audits.tests
         Evaluations.tests
         Strangers.tests
         Stored.tests

@@ -277,15 +277,19 @@ let tests =
                     use images = images
                     let measured = Expect.wantOk (Workbench.evaluate silent never encoder e) "measured"
                     let own = Adversaries.own images
-                    Expect.equal [ own.Clean; own.Attacked ] measured.Accuracies "the same figures"
+                    let figures (all: Accuracy list) =
+                        all |> List.map (fun a -> { a with Tally = Tally.none })
+                    Expect.equal
+                        (figures [ own.Clean; own.Attacked ])
+                        (figures measured.Accuracies)
+                        "the same"
                     Expect.equal own.Attacked.Total 30 "images"
                     Expect.isLessThan own.Attacked.Correct own.Clean.Correct "it breaks some"
                     Expect.equal images.About["dataset"] "fashion-mnist" "the data set"
                     Expect.equal (told |> Seq.distinct |> List.ofSeq) [ "linear layer"; "pgd-5" ] "told"
                     let there = Workbench.transfer silent never encoder { e with Dataset = None } images
                     let there = Expect.wantOk there "transferred"
-                    let counts t = t.Clean.Correct, t.Attacked.Correct, t.Attacked.Total
-                    Expect.equal (counts there) (counts own) "onto the same encoder")))
+                    Expect.equal there own "onto the same encoder")))
 
         test "one attack within one threat" (fun () ->
             use encoder = pixels 784

@@ -167,7 +167,7 @@ public static class Crafting
         string[] names =
         [
             "fgsm", "pgd-3", "pgd-3:0.5", "cw-pgd-3", "mi-fgsm-3", "apgd-ce", "apgd-dlr", "apgd-t", "fab",
-            "fab-t", "square-30", "cw-l2", "autoattack",
+            "fab-t", "square-30", "cw-l2-fixed", "autoattack",
         ];
         foreach (var name in names)
         {

@@ -97,14 +97,7 @@ module FabRun =
 
             let look place =
                 let rise = rises.select (1L, place)
-                let slope =
-                    (torch.autograd.grad (
-                        ResizeArray [ rise.sum () ],
-                        ResizeArray [ leaf ],
-                        null,
-                        place + 1L < count
-                    ))[0]
-                rise.detach (), slope
+                rise.detach (), GradientAttack.slope (place + 1L < count) rise leaf
 
             let far (value: Tensor, slope) =
                 value.abs () / (dualLength norm slope).clamp_min(1e-12.ToScalar())

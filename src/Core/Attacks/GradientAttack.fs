@@ -50,8 +50,29 @@ module GradientAttack =
         | None, (Uniform false | Gaussian _) -> true
         | _ -> false
 
-    /// The objective at x and, where asked for, its gradient there. A value without dimension counts for
-    /// every sample: they rise together.
+    /// The gradient of a sum of values at a leaf of their graph; zeros where no graph leads there, as with a
+    /// classifier that detaches its answers: attacks then see a zero gradient, and say so.
+    let internal slope keepGraph (values: Tensor) (leaf: Tensor) : Tensor =
+        Scope.tensor (fun () ->
+            let total = values.sum ()
+
+            if not total.requires_grad then
+                torch.zeros_like leaf
+            else
+                let found =
+                    (torch.autograd.grad (
+                        ResizeArray [ total ],
+                        ResizeArray [ leaf ],
+                        null,
+                        keepGraph,
+                        false,
+                        true
+                    ))[0]
+
+                if found.IsInvalid then torch.zeros_like leaf else found)
+
+    /// The objective at x and, where asked for, its gradient there, zero where the objective does not depend on
+    /// x. A value without dimension counts for every sample: they rise together.
     let look wantGradient (objective: Objective) (x: Tensor) : Tensor * Tensor option =
         use scope = torch.NewDisposeScope()
 
@@ -59,7 +80,7 @@ module GradientAttack =
             use _ = torch.enable_grad ()
             let leaf = x.detach().requires_grad_ true
             let value = objective leaf
-            let gradient = (torch.autograd.grad (ResizeArray [ value.sum () ], ResizeArray [ leaf ]))[0]
+            let gradient = slope false value leaf
             let value = value.detach().expand [| x.shape[0] |]
             scope.MoveToOuter<Tensor> value, Some(scope.MoveToOuter<Tensor> gradient)
         else

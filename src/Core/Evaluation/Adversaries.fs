@@ -146,16 +146,16 @@ module Adversaries =
             (torch.cat (ResizeArray parts, 0L)).DetachFromDisposeScope())
         |> create about (name, attack.Text) threat seed flags
 
-    let private accuracy name threat flags (labels: Tensor) (guesses: Tensor) = {
-        Name = name
-        Threat = threat
-        Correct = Scope.value (fun () -> int (guesses.eq(labels).sum(Nullable torch.int64).item<int64>()))
-        Total = int labels.shape[0]
-        Parts = []
-        // A look at each image.
-        Tally = { Tally.none with Forwards = labels.shape[0] }
-        Flags = flags
-    }
+    let private accuracy name threat flags (labels: Tensor) (guesses: Tensor) =
+        let right = Scope.value (fun () -> guesses.eq(labels).sum(Nullable torch.int64).item<int64>())
+        let total = labels.shape[0]
+
+        {
+            Accuracy.create name threat (int right) (int total) with
+                // A look at each image.
+                Tally = { Tally.none with Forwards = total }
+                Flags = flags
+        }
 
     let private accuracies (a: Adversaries) before after = {
         Clean = accuracy "clean" None Set.empty a.Labels before
@@ -163,17 +163,7 @@ module Adversaries =
     }
 
     /// How the classifier that the images were made against fares on them.
-    let own (a: Adversaries) : Transferred =
-        let victims = {
-            Ids = Array.init (int a.Labels.shape[0]) int64
-            Images = a.Original
-            Labels = a.Labels
-            Targets = a.Targets
-        }
-
-        let found = accuracies a a.Before a.After
-        let tally = Tally.ofHarm a.Threat victims a.Harm
-        { found with Attacked = { found.Attacked with Tally = tally } }
+    let own (a: Adversaries) : Transferred = accuracies a a.Before a.After
 
     /// How another classifier fares on the same images (a transfer attack; Papernot et al. 2016).
     let onto (device: torch.Device) (classifier: Classifier) (a: Adversaries) : Transferred =

@@ -293,26 +293,3 @@ module Cascade =
             Tally = tally
             Flags = Tally.told tally finished.Flags
         }
-
-/// Whether a classifier can be judged by gradient attacks at all (Croce and Hein 2020; Carlini et al. 2019).
-[<RequireQualifiedAccess>]
-module Soundness =
-
-    /// What is wrong with a classifier, seen from its answers to a few images: <c>"answers change from pass
-    /// to pass"</c>, <c>"gives probabilities, not logits"</c>. Empty for a sound one.
-    let faults (classifier: Classifier) (images: Tensor) : string list =
-        Scope.value (fun () ->
-            use _ = torch.no_grad ()
-            let passes = List.init 5 (fun _ -> classifier images)
-            let unit (x: Tensor) = x / (Ball.length L2 x).clamp_min(1e-12.ToScalar()).unsqueeze 1L
-            let first = unit passes.Head
-
-            let changes =
-                passes.Tail
-                |> List.exists (fun x ->
-                    (Ball.distance L2 first (unit x)).max().``to``(torch.float64).item<float>() > 1e-4)
-
-            [
-                if changes then "answers change from pass to pass"
-                if Attack.areProbabilities passes.Head then "gives probabilities, not logits"
-            ])

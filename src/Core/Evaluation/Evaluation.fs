@@ -82,29 +82,6 @@ module Evaluation =
         return asked, { probe with Seed = e.Seed }
     }
 
-    // One part of the data, refused where the encoder cannot see it.
-    let private load (encoder: Encoder) name folder train = result {
-        let! dataset = Catalogue.load name folder train
-        let channels = dataset.Images.shape[1]
-
-        if channels = encoder.Input.Channels then
-            return dataset
-        else
-            (dataset :> IDisposable).Dispose()
-
-            return!
-                Error(
-                    Error.BadOption(
-                        "--dataset",
-                        sprintf
-                            "the encoder takes images of %d channel(s), '%s' has %d; name a data set like the one it was trained on."
-                            encoder.Input.Channels
-                            name
-                            channels
-                    )
-                )
-    }
-
     // The first so many of the images.
     let internal few (e: Evaluation) all = Dataset.first (Option.defaultValue Int32.MaxValue e.Images) all
 
@@ -128,25 +105,19 @@ module Evaluation =
         (encoder: Encoder)
         (e: Evaluation)
         (work: Measurement -> Classifier -> Dataset -> Result<'a, Error list>)
-        =
-        try
-            result {
-                let! asked, probe = validate encoder.Configuration e
-                let name = Option.defaultValue encoder.Configuration.Dataset e.Dataset
-                let folder = e.Data |> Option.orElse encoder.Configuration.Data
-                let part train = load encoder name folder train |> Result.mapError List.singleton
-                let! train = part true
-                use train = train
-                let! all = part false
-                use all = all
-                use test = few e all
-                e.Threads |> Option.iter torch.set_num_threads
-                let share = sharing report stop "linear layer"
-                use head = LinearProbe.fit probe (fun p -> share p.Step p.Steps) encoder train
-                return! work asked (stopping stop (LinearProbe.classifier encoder head)) test
-            }
-        with :? OperationCanceledException ->
-            Error [ Error.Interrupted ]
+        = result {
+        let! asked, probe = validate encoder.Configuration e
+
+        let stand: Stand = {
+            Dataset = e.Dataset
+            Data = e.Data
+            Images = e.Images
+            Probe = probe
+            Threads = e.Threads
+        }
+
+        return! Stand.using report stop encoder stand (fun classifier test _ _ -> work asked classifier test)
+    }
 
     /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
     /// attacks. report: called with the name of what is being done and the share of it done. When stop is

@@ -40,6 +40,20 @@ type Accuracy = {
         max 0.0 ((centre - half) / whole), min 1.0 ((centre + half) / whole)
 
 [<RequireQualifiedAccess>]
+module Accuracy =
+
+    /// So many right of so many; nothing else is known of it.
+    let create name threat correct total = {
+        Name = name
+        Threat = threat
+        Correct = correct
+        Total = total
+        Parts = []
+        Tally = Tally.none
+        Flags = Set.empty
+    }
+
+[<RequireQualifiedAccess>]
 module Robustness =
 
     /// Attacks by the names that the command line takes: <c>"fgsm"</c>; <c>"pgd-20"</c> with steps of a

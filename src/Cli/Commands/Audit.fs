@@ -1,0 +1,126 @@
+namespace AdvContrast.Cli.Commands
+
+open AdvContrast.Cli
+open AdvContrast.Core
+open Argu
+open FsToolkit.ErrorHandling
+
+[<RequireQualifiedAccess>]
+module Audit =
+
+    let private inspection (arguments: ParseResults<AuditArguments>) : Inspection =
+        let usual = Inspection.defaults
+
+        {
+            Dataset = arguments.TryGetResult AuditArguments.Dataset
+            Data = arguments.TryGetResult AuditArguments.Data
+            Images = arguments.GetResult(AuditArguments.Images, usual.Images)
+            Threat = arguments.TryGetResult AuditArguments.Threat
+            Probe = arguments.GetResult(AuditArguments.Probe, usual.Probe)
+            Seed = arguments.GetResult(AuditArguments.Seed, usual.Seed)
+            Threads = arguments.TryGetResult AuditArguments.Threads
+            Effort = usual.Effort
+        }
+
+    let private verdict check =
+        match check.Verdict with
+        | Verdict.Passed -> "passed"
+        | Verdict.Warned -> "warned"
+        | Verdict.Failed -> "FAILED"
+        | Verdict.NotRun _ -> "not run"
+
+    // Measures, or why there are none.
+    let private value check =
+        match check.Verdict with
+        | Verdict.NotRun reason -> reason
+        | _ -> Check.told check
+
+    let private show (inspected: Inspected) =
+        Terminal.table [ "check"; "value"; "threshold"; "verdict" ] [
+            for check in inspected.Audited.Checks do
+                [ sprintf "%d %s" check.Number check.Name; value check; check.Threshold; verdict check ]
+        ]
+
+        Terminal.line (
+            sprintf
+                "%s, %d images of %s: %s."
+                (Threat.label inspected.Threat)
+                inspected.Images
+                inspected.Dataset
+                (Check.word inspected.Audited.Finding)
+        )
+
+    let private figures (check: Check) = {|
+        number = check.Number
+        name = check.Name
+        measures = [ for m in check.Measures -> {| what = m.What; value = Json.finite m.Value |} ]
+        threshold = check.Threshold
+        verdict = (verdict check).ToLowerInvariant()
+        reason =
+            match check.Verdict with
+            | Verdict.NotRun reason -> Some reason
+            | _ -> None
+        images = check.Images
+    |}
+
+    // The encoder of a run, with a word on the terminal where it is an older one.
+    let private load path = result {
+        let! encoder, warning = Encoder.load path |> Result.mapError List.singleton
+        warning |> Option.iter Terminal.line
+        return encoder
+    }
+
+    /// The exit code of a finding: 0, 9 or 10.
+    let private code finding =
+        match finding with
+        | Finding.NoSign -> 0
+        | Finding.Suspicious -> 9
+        | Finding.Invalid -> 10
+
+    let run (arguments: ParseResults<AuditArguments>) : Result<int, Error list> = result {
+        let json = arguments.TryGetResult AuditArguments.Json
+        let from = arguments.GetResult AuditArguments.From
+        let other = arguments.TryGetResult AuditArguments.Surrogate
+        let seconds = Terminal.clock ()
+        do! Json.check json |> Result.mapError List.singleton
+        let! encoder = load from
+        use encoder = encoder
+        let! surrogate = other |> Option.traverseResult load
+
+        try
+            let! inspected =
+                Terminal.withProgress (fun show ->
+                    Workbench.audit
+                        (fun what share -> show what share "")
+                        Terminal.stop
+                        encoder
+                        surrogate
+                        (inspection arguments))
+
+            show inspected
+            let audited = inspected.Audited
+
+            do!
+                Json.write json {|
+                    run = from
+                    ``method`` = encoder.Configuration.Method
+                    surrogate = other
+                    dataset = inspected.Dataset
+                    images = inspected.Images
+                    threat = Threat.text inspected.Threat
+                    probe = inspected.Probe
+                    seed = inspected.Seed
+                    finding = Check.word audited.Finding
+                    clean = audited.Clean.Fraction
+                    worst = audited.Worst.Fraction
+                    low = fst audited.Worst.Interval
+                    high = snd audited.Worst.Interval
+                    checks = audited.Checks |> List.map figures
+                    seconds = seconds ()
+                |}
+                |> Result.mapError List.singleton
+
+            return code audited.Finding
+        finally
+            surrogate |> Option.iter (fun surrogate -> (surrogate :> System.IDisposable).Dispose())
+    }

@@ -1,0 +1,118 @@
+namespace AdvContrast.Core
+
+open FsToolkit.ErrorHandling
+
+/// Everything a user chooses about an audit of an encoder; None means: as in the encoder's own run.
+type Inspection = {
+    /// A data set of the catalogue: its training part fits the linear layer, its test part is attacked.
+    Dataset: string option
+    /// The folder with the data set's files.
+    Data: string option
+    /// The first so many test images are looked at.
+    Images: int
+    /// What the attacks may do; None: what the encoder was trained against, else linf:8/255.
+    Threat: string option
+    /// How the linear layer is fitted: <c>"quick"</c> or <c>"published"</c>.
+    Probe: string
+    Seed: uint64
+    /// Threads of libtorch; None leaves its own choice.
+    Threads: int option
+    Effort: Effort
+}
+
+/// What an audit of an encoder found, and of what.
+type Inspected = {
+    /// The data set whose test images were used, and how many.
+    Dataset: string
+    Images: int
+    Threat: Threat
+    Probe: string
+    Seed: uint64
+    Audited: Audited
+}
+
+[<RequireQualifiedAccess>]
+module Inspection =
+
+    /// A hundred images of the run's own data.
+    let defaults: Inspection = {
+        Dataset = None
+        Data = None
+        Images = 100
+        Threat = None
+        Probe = "quick"
+        Seed = 1UL
+        Threads = None
+        Effort = Audit.standard
+    }
+
+    // What can be checked before the data is there; all faults at once.
+    let private validate (run: Configuration) (i: Inspection) = validation {
+        let! threat = i.Threat |> Option.orElse run.Threat |> Option.defaultValue "linf:8/255" |> Threat.parse
+
+        and! probe = LinearProbe.find i.Probe
+        and! _ = Configuration.atLeast 1 "--images" (Some i.Images)
+        and! _ = Configuration.atLeast 1 "--threads" i.Threads
+        return threat, { probe with Seed = i.Seed }
+    }
+
+    let private attackable threat =
+        if threat.Radius > 0.0 then
+            Ok threat
+        else
+            Error [ Error.BadOption("--threat", "an audit needs a radius above 0, as in linf:8/255.") ]
+
+    // The surrogate must take the same images.
+    let private fits (encoder: Encoder) (surrogate: Encoder option) =
+        match surrogate with
+        | Some other when other.Input.Channels <> encoder.Input.Channels ->
+            let problem =
+                sprintf
+                    "it takes images of %d channel(s), the encoder %d; name a run on the same data."
+                    other.Input.Channels
+                    encoder.Input.Channels
+            Error [ Error.BadOption("--surrogate", problem) ]
+        | _ -> Ok()
+
+    /// Fits a linear layer on the frozen encoder (SLF), and on the surrogate where there is one, and audits
+    /// the classifier. report: called with the name of what is being done and the share of it done. When stop
+    /// is cancelled, ends at the next look at the encoder with Error.Interrupted.
+    let run report stop (encoder: Encoder) (surrogate: Encoder option) (i: Inspection) = result {
+        let! threat, probe = validate encoder.Configuration i
+        let! threat = attackable threat
+        do! fits encoder surrogate
+
+        let stand: Stand = {
+            Dataset = i.Dataset
+            Data = i.Data
+            Images = Some i.Images
+            Probe = probe
+            Threads = i.Threads
+        }
+
+        return!
+            Stand.using report stop encoder stand (fun classifier test train share ->
+                let fitting (p: Progress) = share "surrogate's layer" (float p.Step / float p.Steps)
+                let other =
+                    surrogate |> Option.map (fun other -> other, LinearProbe.fit probe fitting other train)
+
+                try
+                    Scope.value (fun () ->
+                        let ids = Array.init (int test.Count) int64
+                        let images, labels = test.Batch encoder.Device ids, test.LabelsOf encoder.Device ids
+                        let surrogate =
+                            other |> Option.map (fun (other, head) -> LinearProbe.classifier other head)
+                        let subject =
+                            Subject.create classifier surrogate images labels threat i.Seed i.Effort
+
+                        Ok {
+                            Dataset = test.Name
+                            Images = int test.Count
+                            Threat = threat
+                            Probe = i.Probe
+                            Seed = i.Seed
+                            Audited = Audit.run share subject
+                        })
+                finally
+                    other |> Option.iter (fun (_, head) -> (head :> System.IDisposable).Dispose()))
+    }

@@ -1,0 +1,158 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// What the surroundings of a few images show: checks 14 to 16. All of them look at the margin, which rises
+/// and falls with the verdict and does not saturate as cross-entropy does.
+[<RequireQualifiedAccess>]
+module Landscape =
+
+    let private slope objective x =
+        let value, gradient = GradientAttack.look true objective x
+        value, Option.get gradient
+
+    let private flat (x: Tensor) = x.reshape [| x.shape[0]; -1L |]
+    let private inner (a: Tensor) (b: Tensor) = (flat a * flat b).sum 1L
+
+    // The places of some images where something holds.
+    let private where (places: int64[]) holds values = [
+        for place, value in Array.zip places values do
+            if holds value then int place
+    ]
+
+    /// 14: whether the ground rises along the gradient for a quarter of the radius, whether the gradient
+    /// points the same way at a random point that near, and how far the rise is from the linear one: the
+    /// difference of both over their sum (Qin et al. 2019 hold it to the radius instead).
+    let surroundings (subject: Subject) =
+        let places = Subject.looked subject
+        let near = { subject.Threat with Radius = 0.25 * subject.Threat.Radius }
+
+        let looks =
+            subject
+            |> Subject.measure
+                (fun victims ->
+                    let objective = Subject.lead subject.Classifier victims
+                    let value, gradient = slope objective victims.Images
+                    let bring x = Ball.project near victims.Images x
+                    let step = Ball.steepest near.Norm gradient * near.Radius
+                    let uphill = bring (victims.Images + step)
+                    let beside =
+                        bring (
+                            Ball.randomStart near (Subject.draw "beside" victims.Ids subject) victims.Images
+                        )
+                    let rise = fst (GradientAttack.look false objective uphill) - value
+                    let linear = inner gradient (uphill - victims.Images)
+                    let _, other = slope objective beside
+                    let lengths = Ball.length L2 gradient * Ball.length L2 other
+                    let cosine = inner gradient other / lengths.clamp_min (1e-30.ToScalar())
+                    Array.zip3 (Figures.floats rise) (Figures.floats linear) (Figures.floats cosine))
+                places
+
+        let uphill = looks |> Figures.share (fun (rise, _, _) -> rise > 0.0)
+        let cosine = looks |> Array.map (fun (_, _, cosine) -> cosine) |> Figures.mean
+
+        let bend =
+            looks
+            |> Array.map (fun (rise, linear, _) -> abs (rise - linear) / max 1e-30 (abs rise + abs linear))
+            |> Figures.mean
+
+        Check.create
+            14
+            (Check.verdict (not (uphill >= 0.75 && cosine >= 0.1)) (bend > 0.5))
+            [ Check.share "uphill" uphill; Check.number "cosine" cosine; Check.number "bend" bend ]
+            (where places (fun (rise, _, _) -> not (rise > 0.0)) looks)
+
+    // The step of a difference, in pixel units: well above what float32 loses, well below a usual radius.
+    let private span = 1e-3
+
+    /// 15: whether autograd's slope along random directions is the one that differences have: else something
+    /// before the logits is not differentiable, or hides that it is.
+    let differences (subject: Subject) =
+        let places = Subject.looked subject
+
+        let off =
+            subject
+            |> Subject.measure
+                (fun victims ->
+                    let objective = Subject.lead subject.Classifier victims
+                    let x = victims.Images.clamp (span.ToScalar(), (1.0 - span).ToScalar())
+                    let _, gradient = slope objective x
+                    let shape = List.ofArray x.shape[1..]
+
+                    let along number =
+                        let draw = Subject.draw (sprintf "direction %d" number) victims.Ids subject
+                        let signs = (Draw.uniform shape draw - 0.5).sign().``to``(x.device).``to``(x.dtype)
+                        let at (factor: float) =
+                            fst (GradientAttack.look false objective (x + signs * factor))
+                        Figures.floats ((at span - at -span) / (2.0 * span)),
+                        Figures.floats (inner gradient signs)
+
+                    let directions = [ for number in 1..4 -> along number ]
+                    let sum (f: float -> float -> float) row =
+                        directions |> List.sumBy (fun (d, g) -> f d[row] g[row])
+
+                    Array.init victims.Ids.Length (fun row ->
+                        let size = sum (fun difference slope -> abs difference + abs slope) row
+                        // Where nothing moves there is no slope to agree with.
+                        if size > 0.0 then
+                            sum (fun difference slope -> abs (difference - slope)) row / size
+                        else
+                            1.0))
+                places
+
+        let mean = Figures.mean off
+
+        Check.create
+            15
+            (Check.verdict (not (mean <= 0.3)) (not (mean <= 0.15)))
+            [ Check.share "differ by" mean ]
+            (where places (fun value -> not (value <= 0.3)) off)
+
+    // The margin at each point of a long PGD, image by image.
+    let private climbs (subject: Subject) =
+        subject
+        |> Subject.measure
+            (fun victims ->
+                let values = ResizeArray<float[]>()
+                let lead = Subject.lead subject.Classifier victims
+
+                let objective x =
+                    let value = lead x
+                    values.Add(Figures.floats value)
+                    value
+
+                let usual = Campaign.ascent subject.Threat.Norm 0.1 subject.Effort.Steps
+                let ascent = { usual with Keep = Best }
+
+                Scope.value (fun () ->
+                    victims.Images
+                    |> GradientAttack.ascend
+                        (Subject.draw "climb" victims.Ids subject)
+                        subject.Threat
+                        ascent
+                        objective
+                    |> ignore)
+
+                Array.init victims.Ids.Length (fun row -> [| for point in values -> point[row] |]))
+            (Subject.looked subject)
+
+    /// 16: whether PGD climbs: how many of its steps, of a tenth of the radius, lose more than a fiftieth of
+    /// all that the run has gained, and how many images never rise.
+    let ascent (subject: Subject) =
+        let places = Subject.looked subject
+        let climbs = climbs subject
+
+        let falls (values: float[]) =
+            let gain = Array.max values - values[0]
+            Array.pairwise values
+            |> Figures.share (fun (before, after) -> not (after >= before - 0.02 * gain))
+
+        let fall = climbs |> Array.map falls |> Figures.mean
+        let stays (values: float[]) = not (Array.max values > values[0])
+        let still = climbs |> Figures.share stays
+
+        Check.create
+            16
+            (Check.verdict (fall > 0.4 || still > 0.1) false)
+            [ Check.share "steps that fall" fall; Check.share "images that stay" still ]
+            (where places stays climbs)

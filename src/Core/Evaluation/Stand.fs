@@ -1,0 +1,87 @@
+namespace AdvContrast.Core
+
+open System
+open System.Threading
+open FsToolkit.ErrorHandling
+open TorchSharp
+
+/// What an encoder is judged with; None means: as in the encoder's own run.
+[<NoEquality; NoComparison>]
+type Stand = {
+    /// A data set of the catalogue: its training part fits the linear layer, its test part is attacked.
+    Dataset: string option
+    /// The folder with the data set's files.
+    Data: string option
+    /// The first so many test images; None for all.
+    Images: int option
+    /// How the linear layer is fitted.
+    Probe: LinearProbe
+    /// Threads of libtorch; None leaves its own choice.
+    Threads: int option
+}
+
+/// Encoders as classifiers of a data set's test images: what every judgement of an encoder begins with.
+[<RequireQualifiedAccess>]
+module Stand =
+
+    // One part of the data, refused where the encoder cannot see it.
+    let private load (encoder: Encoder) name folder train = result {
+        let! dataset = Catalogue.load name folder train
+        let channels = dataset.Images.shape[1]
+
+        if channels = encoder.Input.Channels then
+            return dataset
+        else
+            (dataset :> IDisposable).Dispose()
+
+            return!
+                Error(
+                    Error.BadOption(
+                        "--dataset",
+                        sprintf
+                            "the encoder takes images of %d channel(s), '%s' has %d; name a data set like the one it was trained on."
+                            encoder.Input.Channels
+                            name
+                            channels
+                    )
+                )
+    }
+
+    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier and the test images to the
+    /// body, with the training images for fitting others, and a way to tell how far it is. report: called
+    /// with the name of what is being done and the share of it done. When stop is cancelled, ends at the next
+    /// look at the encoder or at the next report with Error.Interrupted.
+    let using
+        (report: string -> float -> unit)
+        (stop: CancellationToken)
+        (encoder: Encoder)
+        (stand: Stand)
+        (body: Classifier -> Dataset -> Dataset -> (string -> float -> unit) -> Result<'a, Error list>)
+        : Result<'a, Error list> =
+        try
+            result {
+                let name = Option.defaultValue encoder.Configuration.Dataset stand.Dataset
+                let folder = stand.Data |> Option.orElse encoder.Configuration.Data
+                let part train = load encoder name folder train |> Result.mapError List.singleton
+                let! train = part true
+                use train = train
+                let! all = part false
+                use all = all
+                use test = Dataset.first (Option.defaultValue Int32.MaxValue stand.Images) all
+                stand.Threads |> Option.iter torch.set_num_threads
+
+                let share what part =
+                    stop.ThrowIfCancellationRequested()
+                    report what part
+
+                let fitting (p: Progress) = share "linear layer" (float p.Step / float p.Steps)
+                use head = LinearProbe.fit stand.Probe fitting encoder train
+
+                let classifier images =
+                    stop.ThrowIfCancellationRequested()
+                    LinearProbe.classifier encoder head images
+
+                return! body classifier test train share
+            }
+        with :? OperationCanceledException ->
+            Error [ Error.Interrupted ]

@@ -1,0 +1,123 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// What attacks without the classifier's gradients show: checks 10 to 12. Where one of them breaks what the
+/// gradients left, the gradients do not lead where they should (Athalye et al. 2018).
+[<RequireQualifiedAccess>]
+module Strangers =
+
+    let private verdict (extra: int list) (subject: Subject) =
+        Check.verdict (extra.Length > Check.allowed 0.005 subject.Count) (not extra.IsEmpty)
+
+    let private share (images: 'a seq) (subject: Subject) = float (Seq.length images) / float subject.Count
+
+    let private stand (campaign: Campaign) (subject: Subject) = Strike.survivors campaign.White subject
+
+    // The places of some images where something holds.
+    let private where (places: int64[]) (holds: bool[]) = [
+        for place, holds in Array.zip places holds do
+            if holds then int place
+    ]
+
+    let private extra number what (campaign: Campaign) measures (broken: int list) (subject: Subject) =
+        let left = stand campaign subject |> Array.map int |> Set.ofArray
+        let extra = broken |> List.filter left.Contains
+
+        let measures = [
+            Check.share "gradients leave" (share left subject)
+            yield! measures
+            Check.share what (share extra subject)
+        ]
+
+        extra, Check.create number (verdict extra subject) measures extra
+
+    /// 10: whether random search, which asks for logits alone, breaks what gradients left (Croce and Hein
+    /// 2020; Andriushchenko et al. 2020).
+    let square (campaign: Campaign) (subject: Subject) =
+        let left = stand campaign subject
+        let attack = Square.attack { Square.standard with Queries = subject.Effort.Queries }
+        let strike = Strike.run "Square" "Square" attack subject.Threat left subject
+        extra
+            10
+            "more by Square"
+            campaign
+            []
+            (where left (left |> Array.map (fun p -> strike.Broken[int p])))
+            subject
+
+    /// 11: whether what fools another classifier, as surely as the threat lets it, fools this one more often
+    /// than its own gradients do (Papernot et al. 2017).
+    let transfer (campaign: Campaign) (subject: Subject) =
+        match subject.Surrogate with
+        | None -> [], Check.notRun 11 "no surrogate was given"
+        | Some surrogate ->
+            let fooled =
+                subject
+                |> Subject.measure
+                    (fun victims ->
+                        let draw = Subject.draw "transfer" victims.Ids subject
+                        let steps = subject.Effort.Steps
+
+                        let ascent = { Ascent.momentum 1.0 (2.0 / float steps) steps with Keep = Best }
+
+                        let images =
+                            victims.Images
+                            |> GradientAttack.ascend
+                                draw
+                                subject.Threat
+                                ascent
+                                (Subject.lead surrogate victims)
+
+                        use _ = torch.no_grad ()
+                        Figures.truths (((subject.Classifier images).argmax 1L).ne victims.Labels))
+                    subject.Right
+
+            let broken = where subject.Right fooled
+            extra
+                11
+                "more by transfer"
+                campaign
+                [ Check.share "transfer breaks" (share broken subject) ]
+                broken
+                subject
+
+    // For each image the number of the first random point of its ball that is misclassified, from 1; 0 for
+    // none.
+    let private shaken (subject: Subject) =
+        let first = Array.zeroCreate<int> subject.Count
+
+        for number in 1 .. subject.Effort.Draws do
+            let left = subject.Right |> Array.filter (fun place -> first[int place] = 0)
+
+            subject
+            |> Subject.measure
+                (fun victims ->
+                    use _ = torch.no_grad ()
+                    let draw = { Subject.draw "noise" victims.Ids subject with Step = int64 number }
+
+                    let images =
+                        Ball.randomStart subject.Threat draw victims.Images
+                        |> Ball.project subject.Threat victims.Images
+
+                    let broken = Figures.truths (((subject.Classifier images).argmax 1L).ne victims.Labels)
+                    Array.zip victims.Ids broken)
+                left
+            |> Array.iter (fun (place, broken) -> if broken then first[int place] <- number)
+
+        first
+
+    /// 12: whether the best of many random points of the ball breaks what gradients left.
+    let noise (campaign: Campaign) (subject: Subject) =
+        let first = shaken subject
+        let broken = where subject.Right (subject.Right |> Array.map (fun place -> first[int place] > 0))
+
+        let curve = [
+            for draws in [ 1; 10; 100; subject.Effort.Draws ] |> List.distinct do
+                if draws <= subject.Effort.Draws then
+                    let fallen = broken |> List.filter (fun place -> first[place] <= draws)
+                    let left = float (subject.Right.Length - fallen.Length) / float subject.Count
+                    Check.share (sprintf "best of %d" draws) left
+        ]
+
+        extra 12 "more by noise" campaign curve broken subject

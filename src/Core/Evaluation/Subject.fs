@@ -1,0 +1,136 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// What an audit spends.
+type Effort = {
+    /// Steps of PGD, as in tables.
+    Steps: int
+    /// Steps of the PGD that is to have converged.
+    Long: int
+    /// Random starts of the shorter one.
+    Restarts: int
+    /// Proposals of the Square attack.
+    Queries: int
+    /// Random points of the ball.
+    Draws: int
+    /// Images whose surroundings are looked at.
+    Looks: int
+}
+
+/// A classifier under audit, with the images that it is judged by.
+[<NoEquality; NoComparison>]
+type Subject = {
+    Classifier: Classifier
+    /// Another classifier, whose adversarial images are tried on this one.
+    Surrogate: Classifier option
+    /// [n; c; h; w], floating point.
+    Images: Tensor
+    /// int64 [n].
+    Labels: Tensor
+    Threat: Threat
+    Seed: uint64
+    Effort: Effort
+    /// k, 2 or more.
+    Classes: int
+    /// Places of the images that are classified correctly as they are.
+    Right: int64[]
+} with
+
+    member s.Count = int s.Images.shape[0]
+
+[<RequireQualifiedAccess>]
+module Subject =
+
+    let private batch = 250
+
+    /// Some of the images, with their places as ids.
+    let pick (places: int64[]) (subject: Subject) : Victims =
+        let rows = torch.tensor(places).``to`` subject.Images.device
+
+        {
+            Ids = places
+            Images = subject.Images.index_select (0L, rows)
+            Labels = subject.Labels.index_select (0L, rows)
+            Targets = None
+        }
+
+    /// What some images draw for a purpose.
+    let draw purpose (places: int64[]) (subject: Subject) =
+        Draw.create subject.Seed ("audit/" + purpose) places
+
+    /// Something of each of some images, batch by batch.
+    let measure (look: Victims -> 'a[]) (places: int64[]) (subject: Subject) : 'a[] =
+        places
+        |> Array.chunkBySize batch
+        |> Array.collect (fun some -> Scope.value (fun () -> look (pick some subject)))
+
+    /// All places.
+    let everyone (subject: Subject) = Array.init subject.Count int64
+
+    /// The first of those that are classified correctly, whose surroundings are looked at.
+    let looked (subject: Subject) = Array.truncate subject.Effort.Looks subject.Right
+
+    /// How far another class is above the label, one value an image: what the audit looks at where it needs a
+    /// loss that does not saturate.
+    let lead (classifier: Classifier) (victims: Victims) : Objective =
+        fun x -> Margin.perSample (classifier x) victims.Labels
+
+    /// images: [n; c; h; w], floating point, n at least 1; labels: int64 [n] from 0. ArgumentException where
+    /// they do not fit, or where the classifier does not give [n; k] with k at least 2.
+    let create classifier surrogate (images: Tensor) (labels: Tensor) threat seed effort =
+        Shape.rank "n;c;h;w" (nameof images) images
+        Shape.positive (nameof threat) threat.Radius
+
+        if images.shape[0] < 1L || not (images.is_floating_point ()) then
+            invalidArg
+                (nameof images)
+                (sprintf "one image or more in floating point was expected, got %s." (Shape.text images))
+
+        Shape.rank "n" (nameof labels) labels
+
+        if labels.shape[0] <> images.shape[0] || labels.dtype <> torch.ScalarType.Int64 then
+            invalidArg
+                (nameof labels)
+                (sprintf "one int64 label an image was expected, %d of them." images.shape[0])
+
+        let bare = {
+            Classifier = classifier
+            Surrogate = surrogate
+            Images = images
+            Labels = labels
+            Threat = threat
+            Seed = seed
+            Effort = effort
+            Classes = 0
+            Right = [||]
+        }
+
+        let classes =
+            Scope.value (fun () ->
+                use _ = torch.no_grad ()
+                let logits: Tensor = classifier (images.narrow (0L, 0L, 1L))
+                Shape.rank "n;k" (nameof classifier) logits
+
+                if logits.shape[1] < 2L then
+                    invalidArg
+                        (nameof classifier)
+                        (sprintf "two classes or more were expected, got %s." (Shape.text logits))
+
+                int logits.shape[1])
+
+        let right =
+            bare
+            |> measure
+                (fun victims ->
+                    use _ = torch.no_grad ()
+                    let logits = classifier victims.Images
+                    Logits.labelled (nameof classifier) logits (nameof labels) victims.Labels
+                    Figures.truths ((logits.argmax 1L).eq victims.Labels))
+                (everyone bare)
+
+        {
+            bare with
+                Classes = classes
+                Right = everyone bare |> Array.filter (fun place -> right[int place])
+        }
