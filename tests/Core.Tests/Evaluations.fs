@@ -154,7 +154,15 @@ let tests =
 
         test "an interval is Wilson's" (fun () ->
             let interval correct total =
-                { Name = ""; Threat = None; Correct = correct; Total = total; Parts = []; Flags = Set.empty }
+                {
+                    Name = ""
+                    Threat = None
+                    Correct = correct
+                    Total = total
+                    Parts = []
+                    Tally = Tally.none
+                    Flags = Set.empty
+                }
                     .Interval
             // Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
             for correct, total, low, high in
