@@ -5,5 +5,14 @@ open AdvContrast.Testing
 
 [<EntryPoint>]
 let main args =
-    let lists = [ Looks.tests; Runs.tests; Stops.tests; Files.tests; Misuse.tests; Script.tests ]
+    let lists = [
+        Looks.tests
+        Runs.tests
+        Stops.tests
+        Files.tests
+        Fetching.tests
+        Misuse.tests
+        Script.tests
+    ]
+
     runTestsWithCLIArgs [] args (testList "Cli" [ yield! lists; TestFiles.check [ "User" ] lists ])

@@ -21,6 +21,7 @@ let main args =
         "Bordering"
         "Descending"
         "Derivatives"
+        "Serving"
     ]
 
     let lists = [
@@ -88,6 +89,12 @@ let main args =
         Streams.tests
         Readers.tests
         Datasets.tests
+        Fractions.tests
+        Images.tests
+        Layouts.tests
+        Folders.tests
+        Downloads.tests
+        Archives.tests
         Files.tests
         Checkpoints.tests
         Configurations.tests

@@ -9,7 +9,10 @@ using Expecto;
 using TorchSharp;
 
 Test[] lists =
-    [Pretraining.Tests, Evaluating.Tests, Attacking.Tests, BadInput.Tests, Surface.Tests, Samples.Tests];
+[
+    Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Fetching.Tests, BadInput.Tests, Surface.Tests,
+    Samples.Tests,
+];
 return TestTree.Run(args, TestTree.TestList("Facade", [.. lists, TestTree.EveryFile(lists)]));
 
 /// <summary>A run of seconds' fractions, and what is looked at of it.</summary>

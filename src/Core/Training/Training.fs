@@ -154,7 +154,10 @@ module Training =
             Labels =
                 training.Labels
                 |> Map.map (fun _ all -> Scope.tensor (fun () -> pick all))
-                |> Map.add "class" (training.Dataset.LabelsOf device ids)
+                |> if training.Dataset.IsLabelled then
+                       Map.add "class" (training.Dataset.LabelsOf device ids)
+                   else
+                       id
         }
 
     /// The batch that a run's next step sees where all batches are trained on; its tensors belong to the
