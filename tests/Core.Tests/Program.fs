@@ -100,6 +100,7 @@ let main args =
         Configurations.tests
         Manifests.tests
         Runs.tests
+        Aheads.tests
         Orders.tests
         Coresets.tests
         Proofs.tests

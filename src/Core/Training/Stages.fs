@@ -65,6 +65,8 @@ module Stages =
                 }
                 Loss = nan
                 Measures = []
+                Took = 0.0
+                Waited = 0.0
                 Snapshot = fun () -> invalidOp "a stage without training has no state."
             }
 
