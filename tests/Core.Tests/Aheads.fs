@@ -42,11 +42,14 @@ let private plainly (t: Training) =
     State.dispose state
     List.ofSeq steps
 
-let private events t =
-    Training.events t (fun () -> Training.start t) |> Seq.map (fun e -> Expect.wantOk e "step")
+let private eventsLooking isAhead t =
+    Training.eventsLooking isAhead t (fun () -> Training.start t)
+    |> Seq.map (fun e -> Expect.wantOk e "step")
 
-let private hashes t = [
-    for event in events t do
+let private events t = eventsLooking true t
+
+let private hashes isAhead t = [
+    for event in eventsLooking isAhead t do
         let state = event.Snapshot()
         let hash = hashOf state
         State.dispose state
@@ -111,7 +114,8 @@ let tests =
             test (method.Name + ": a run is the same, bit for bit, as by the engine alone") (fun () ->
                 use data = sample true 10
                 let t = training method data 3
-                Expect.equal (hashes t) (plainly t) "states")
+                Expect.equal (hashes true t) (plainly t) "ahead"
+                Expect.equal (hashes false t) (plainly t) "when they are due")
 
         test
             "a fault in a view that was made ahead ends the run where it is due, and leaves nothing"
@@ -137,5 +141,10 @@ let tests =
             ]
             Expect.all seen (fun (took, waited) -> waited > 0.0 && waited <= took) "within the step"
             Expect.isGreaterThan (snd seen.Head) 0.059 "the first step's two views were waited for"
+            let late = [
+                for e in eventsLooking false (training (Method.withView slow SimClr.method) data 2) ->
+                    e.Waited
+            ]
+            Expect.all late (fun waited -> waited > 0.059) "on one thread every step waits"
             Expect.isLessThan (snd (List.last seen)) 0.03 "behind the last step nothing is made")
     ]

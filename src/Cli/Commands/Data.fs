@@ -29,7 +29,7 @@ module Data =
                 | Some total when total > 0L ->
                     let text = sprintf "%s of %s MB" (megabytes came) (megabytes total)
                     show file (float came / float total) text
-                | _ -> show file 0.0 (sprintf "%s MB" (megabytes came))
+                | _ -> show file 0.0 (if came > 0L then sprintf "%s MB" (megabytes came) else "")
 
             Fetch.dataset Download.patience name folder report Terminal.stop)
 

@@ -46,7 +46,9 @@ module Fetch =
                 return! DataFile.damaged target text
 
             match remote.Folder with
-            | Some inner -> do! Archive.unpack target inner
+            | Some inner ->
+                report (name + ", unpacking") 0L None
+                do! Archive.unpack target inner
             | None -> ()
         }
 

@@ -5,9 +5,9 @@ open System.Collections.Concurrent
 open System.Threading
 open System.Threading.Tasks
 
-/// Makes values on a thread of its own while its owner does something else: one at a time, each asked for by a
-/// key before it is taken. Values that are made and not taken are discarded at the end, and the thread ends
-/// with it. For one owner's thread.
+/// Makes values on a thread of its own while its owner does something else: one at a time, each asked for
+/// by a key before it is taken. Values that are made and not taken are discarded at the end, and the thread
+/// ends with it. For one owner's thread.
 type Ahead<'key, 'value when 'key: equality>(make: 'key -> 'value, discard: 'value -> unit) =
     let requests = new BlockingCollection<'key * TaskCompletionSource<'value>>()
     let mutable asked: ('key * Task<'value>) option = None
@@ -19,8 +19,12 @@ type Ahead<'key, 'value when 'key: equality>(make: 'key -> 'value, discard: 'val
             with e ->
                 promise.SetException e
 
-    let worker = Thread(work, IsBackground = true, Name = "images made ahead")
-    do worker.Start()
+    // Begun when something is first asked for.
+    let worker =
+        lazy
+            (let thread = Thread(work, IsBackground = true, Name = "images made ahead")
+             thread.Start()
+             thread)
 
     let drop () =
         match asked with
@@ -39,13 +43,14 @@ type Ahead<'key, 'value when 'key: equality>(make: 'key -> 'value, discard: 'val
         drop ()
         let promise = TaskCompletionSource<'value> TaskCreationOptions.RunContinuationsAsynchronously
         asked <- Some(key, promise.Task)
+        worker.Force() |> ignore
         requests.Add((key, promise))
 
     /// Waits until what was asked for is made, or has failed.
     member _.Settle() = asked |> Option.iter (fun (_, task) -> Task.WaitAny(task :> Task) |> ignore)
 
-    /// The value of a key: the one that was made ahead, or one made now on the caller's thread. What was raised
-    /// in making it is raised here.
+    /// The value of a key: the one that was made ahead, or one made now on the caller's thread. What was
+    /// raised in making it is raised here.
     member _.Take key =
         match asked with
         | Some(known, task) when known = key ->
@@ -56,6 +61,6 @@ type Ahead<'key, 'value when 'key: equality>(make: 'key -> 'value, discard: 'val
     interface IDisposable with
         member _.Dispose() =
             requests.CompleteAdding()
-            worker.Join()
+            if worker.IsValueCreated then worker.Value.Join()
             drop ()
             requests.Dispose()

@@ -238,7 +238,7 @@ module Training =
 
     // One step: the next state in place of the old one, or only the loss where that or the weights are not
     // finite.
-    let private step training (ahead: Ahead<Progress, Seen>) (waiting: Stopwatch) state =
+    let private step training looksAhead (ahead: Ahead<Progress, Seen>) (waiting: Stopwatch) state =
         use scope = torch.NewDisposeScope()
         let before = state
         let recipe = training.Method.Recipe
@@ -260,7 +260,8 @@ module Training =
             waiting.Stop()
             let following = Progress.next state.Progress
 
-            if training.Method.Sampling.IsEverything && not following.IsFinished then ahead.Ask following
+            if looksAhead && training.Method.Sampling.IsEverything && not following.IsFinished then
+                ahead.Ask following
 
             let outcome =
                 Engine.runOn
@@ -284,10 +285,9 @@ module Training =
         with :? EmbeddingException ->
             Error nan
 
-    /// The run as a lazy sequence, one item a step, from a state that the sequence takes over; disposing its
-    /// enumerator frees everything. It ends when the epochs are done, or with Error.Diverged at a loss, or
-    /// weights, that are not finite.
-    let events training (from: unit -> State) : seq<Result<Event, Error>> = seq {
+    /// The run as events gives it, with the images of a step made on a second thread while the step before it
+    /// runs, or on the caller's when they are due. The results are the same, bit for bit.
+    let eventsLooking isAhead training (from: unit -> State) : seq<Result<Event, Error>> = seq {
         let state = ref (from ())
         let mutable going = true
         use ahead = new Ahead<Progress, Seen>(seenAt training, discard)
@@ -296,7 +296,7 @@ module Training =
             while going && not state.Value.Progress.IsFinished do
                 let clock, waiting = Stopwatch.StartNew(), Stopwatch()
 
-                match step training ahead waiting state.Value with
+                match step training isAhead ahead waiting state.Value with
                 | Ok(next, outcome) ->
                     state.Value <- next
                     // Whoever looks at the event finds nothing at work behind it.
@@ -319,3 +319,13 @@ module Training =
         finally
             State.dispose state.Value
     }
+
+    // A second thread on a processor that computes already would only be in its way.
+    let private hasRoom training =
+        training.Machine.Device.``type`` <> DeviceType.CPU
+        || Environment.ProcessorCount > torch.get_num_threads ()
+
+    /// The run as a lazy sequence, one item a step, from a state that the sequence takes over; disposing its
+    /// enumerator frees everything. It ends when the epochs are done, or with Error.Diverged at a loss, or
+    /// weights, that are not finite. Where a processor is free, images are made ahead of their step.
+    let events training from = eventsLooking (hasRoom training) training from
