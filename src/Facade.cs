@@ -30,7 +30,7 @@ public static partial class Workbench
 
     /// <summary>The data sets.</summary>
     public static IReadOnlyList<DatasetCard> Datasets { get; } =
-        [.. Core.Catalogue.all.Select(d => new DatasetCard(d.Item1, d.Item2, d.Item3))];
+        [.. Core.Catalogue.all.Select(DatasetCard.Of)];
 
     /// <summary>The networks.</summary>
     public static IReadOnlyList<NetworkCard> Networks { get; } =
@@ -124,6 +124,31 @@ public static partial class Workbench
         var (inner, surrogate) = (encoder.Inner, options?.Surrogate?.Inner);
         return Border.RunAlone(
             () => Auditing.Run(inner, options ?? new AuditOptions(), surrogate, progress, cancellation),
+            cancellation);
+    }
+
+    /// <summary>
+    /// Fetches a data set from its makers' page into a folder, or what is missing of it, and unpacks it.
+    /// </summary>
+    /// <param name="name">One of Datasets whose card says that it can be fetched.</param>
+    /// <param name="folder">Where it goes; what the options' Data takes afterwards.</param>
+    /// <param name="progress">Hears of the bytes that have come.</param>
+    /// <param name="cancellation">Stops at once; what has come is kept and gone on from.</param>
+    /// <returns>The names of the files that were fetched; none where the data set was there.</returns>
+    /// <exception cref="AdvContrastException">UnknownName; BadOption where nothing can be fetched;
+    /// Unreachable; Damaged for a wrong checksum; NotWritable for a full disk.</exception>
+    /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
+    public static Task<IReadOnlyList<string>> GetDatasetAsync(
+        string name, string folder, IProgress<DownloadProgress>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        ArgumentNullException.ThrowIfNull(folder);
+        var report = FuncConvert.FromAction<string, long, FSharpOption<long>>((file, came, total) =>
+            progress?.Report(new DownloadProgress(file, came, total.OrNone())));
+        return Border.RunAlone<IReadOnlyList<string>>(
+            () => [.. Core.Fetch.dataset(Core.Download.patience, name, folder, report, cancellation)
+                .OrThrow(cancellation)],
             cancellation);
     }
 

@@ -195,13 +195,16 @@ type MethodsArguments =
 
 type DataArguments =
     | [<MainCommand>] Name of NAME: string
+    | [<CliPrefix(CliPrefix.None)>] Get of NAME: string
     | Data of DIR: string
 
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
             | Name _ -> "read this data set and check it."
-            | Data _ -> "folder with the data set's files."
+            | Get _ ->
+                "fetch this data set from its makers' page, or go on with that; unpack it and check it. ADVCONTRAST_MIRROR names another page that has the same files."
+            | Data _ -> "folder with the data set's files (default for get: data)."
 
 type DoctorArguments =
     | Json of FILE: string
@@ -235,5 +238,5 @@ type Arguments =
             | Audit _ ->
                 "check whether accuracy under attack can be trusted; exit code 9 where it is suspicious, 10 where it is invalid."
             | Methods _ -> "list the methods, or print one's card."
-            | Data _ -> "list the data sets, or check one's files."
+            | Data _ -> "list the data sets, check one's files, or fetch one: data get NAME."
             | Doctor _ -> "show the libtorch that was found, the devices, and whether they are fast."

@@ -26,6 +26,15 @@ internal static class Border
             Core.ErrorModule.message(Core.Error.Interrupted), cancellation);
     }
 
+    /// <summary>The value, or the fault as an exception, or the stop that the token asked for.</summary>
+    internal static T OrThrow<T>(this FSharpResult<T, Core.Error> result, CancellationToken cancellation)
+    {
+        if (result.IsError && result.ErrorValue.Equals(Core.Error.Interrupted))
+            throw new OperationCanceledException(
+                Core.ErrorModule.message(Core.Error.Interrupted), cancellation);
+        return result.OrThrow();
+    }
+
     internal static AdvContrastException Exception(IEnumerable<Core.Error> errors) =>
         new([.. errors.Select(error => new Fault(
             (ErrorCode)Core.ErrorModule.exitCode(error), Core.ErrorModule.message(error)))]);

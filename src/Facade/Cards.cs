@@ -15,7 +15,12 @@ public sealed record MethodCard(string Name, string Summary, string Citation, st
 /// <param name="Name">What the options' Dataset takes.</param>
 /// <param name="Summary">One line on it.</param>
 /// <param name="NeedsFolder">Whether the options' Data must name the folder of its files.</param>
-public sealed record DatasetCard(string Name, string Summary, bool NeedsFolder);
+/// <param name="CanBeFetched">Whether Workbench.GetDatasetAsync brings it.</param>
+public sealed record DatasetCard(string Name, string Summary, bool NeedsFolder, bool CanBeFetched)
+{
+    internal static DatasetCard Of(Core.Listing listing) =>
+        new(listing.Name, listing.Summary, listing.NeedsFolder, !listing.Remotes.IsEmpty);
+}
 
 /// <summary>A network that can be trained.</summary>
 /// <param name="Name">What PretrainOptions.Network takes.</param>

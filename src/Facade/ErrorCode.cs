@@ -23,4 +23,7 @@ public enum ErrorCode
 
     /// <summary>The loss stopped being a finite number.</summary>
     Diverged = 8,
+
+    /// <summary>An address from which nothing comes.</summary>
+    Unreachable = 9,
 }

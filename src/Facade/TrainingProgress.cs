@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 using System.Linq;
 
@@ -12,14 +13,18 @@ namespace AdvContrast;
 /// <param name="Loss">The method's loss in the step, the mean over anchors; NaN in a stage that computes
 /// something without training, where a step is an image.</param>
 /// <param name="Measures">What else the method watches, by name.</param>
+/// <param name="Took">How long the step took.</param>
+/// <param name="Waited">How long of that it waited for its images, which are made ahead on a second
+/// thread.</param>
 public sealed record TrainingProgress(
     string Stage, long Step, long Steps, int Epoch, int Epochs, double Loss,
-    IReadOnlyDictionary<string, double> Measures)
+    IReadOnlyDictionary<string, double> Measures, TimeSpan Took, TimeSpan Waited)
 {
     /// <summary>The share of the run that is done, 0 to 1.</summary>
     public double Fraction => (double)Step / Steps;
 
     internal static TrainingProgress Of(Core.Event done) => new(
         done.Stage, done.At.Step, done.At.Steps, (int)((done.At.Step - 1) / done.At.StepsPerEpoch) + 1,
-        done.At.Epochs, done.Loss, done.Measures.ToDictionary(measure => measure.Item1, measure => measure.Item2));
+        done.At.Epochs, done.Loss, done.Measures.ToDictionary(measure => measure.Item1, measure => measure.Item2),
+        TimeSpan.FromSeconds(done.Took), TimeSpan.FromSeconds(done.Waited));
 }

@@ -43,7 +43,7 @@ let tests =
         ]
         looks "help for audit" "audit --help" [ "--from <RUN>"; "--surrogate <RUN>"; "--threat"; "--json" ]
         looks "help for methods" "methods --help" [ "show <NAME>" ]
-        looks "help for data" "data --help" [ "--data <DIR>" ]
+        looks "help for data" "data --help" [ "--data <DIR>"; "get <NAME>" ]
         looks "help for doctor" "doctor --help" [ "--json"; "USAGE: advcontrast doctor" ]
         looks "the doctor" "doctor" [ @"(?m)^libtorch +\d+\.\d+"; "(?m)^device +cpu"; "(?m)^matmul +.* ms" ]
         looks "the methods" "methods" [ "(?m)^simclr "; "(?m)^acl-ds "; "NeurIPS 2020" ]
@@ -60,7 +60,13 @@ let tests =
         looks "published faults" "methods show a-infonce-hn:as-published" [
             "(?m)^ +note: .*as the code has it"
         ]
-        looks "the data sets" "data" [ "(?m)^sample "; "(?m)^cifar10 .*--data DIR"; "(?m)^fashion-mnist " ]
+        looks "the data sets" "data" [
+            "(?m)^sample "
+            "(?m)^cifar10 .*--data DIR"
+            "(?m)^fashion-mnist "
+            "PNG.*JPEG"
+            "data get NAME"
+        ]
         looks "a data set" "data sample" [
             @"training: \[6000; 1; 28; 28\] images, 10 classes"
             @"test: \[1000; 1; 28; 28\] images"

@@ -12,7 +12,7 @@ let private aFile (folder: Folder) = File.WriteAllText(folder.At "file", "")
 // A good command with one more option, which wins over the one before.
 let private options = [
     "--method acl-sd", 3, "'acl-ds'"
-    "--dataset mnits", 3, "fashion-mnist"
+    "--dataset fashion-mnits", 3, "'fashion-mnist'"
     "--network resnet19", 3, "'resnet18'"
     "--precision float8", 3, "float32"
     "--device tpu", 2, "cpu, cuda"
@@ -42,7 +42,7 @@ let private evaluations = [
     "--probe none", 3, "quick"
     "--images 0", 2, "1 or more"
     "--threads 0", 2, "1 or more"
-    "--dataset mnits", 3, "sample"
+    "--dataset samples", 3, "'sample'"
     "--data missing --dataset cifar10", 4, "--data"
     "--json missing/figures.json", 6, "missing/figures.json"
     "--nonsense", 2, "evaluate --help"
@@ -58,7 +58,7 @@ let private assaults = [
     "--rows 3", 2, "--picture"
     "--rows 0 --picture p.png", 2, "1 or more"
     "--threads 0", 2, "1 or more"
-    "--dataset mnits", 3, "sample"
+    "--dataset samples", 3, "'sample'"
     "--json missing/figures.json", 6, "missing/figures.json"
     "--picture missing/p.png", 6, "missing/p.png"
     "--onto missing", 4, "Give the folder of a run"
@@ -72,7 +72,7 @@ let private audits = [
     "--probe none", 3, "quick"
     "--images 0", 2, "1 or more"
     "--threads 0", 2, "1 or more"
-    "--dataset mnits", 3, "sample"
+    "--dataset samples", 3, "'sample'"
     "--data missing --dataset cifar10", 4, "--data"
     "--surrogate missing", 4, "missing"
     "--json missing/figures.json", 6, "missing/figures.json"
@@ -153,8 +153,13 @@ let tests =
             6
             "/dev/full"
             "evaluate --from run --images 20 --attack fgsm --json /dev/full"
+        refuses "data get" nothing 3 "'cifar10'" "data get cifar-10"
+        refuses "data get of what is embedded" nothing 2 "in the program" "data get sample"
+        refuses "data get without a name" nothing 2 "data --help" "data get"
+        refuses "a corruption without a name" nothing 2 "cifar10-c:fog" "data cifar10-c --data ."
+        refuses "a corruption that there is not" nothing 3 "'snow'" "data cifar10-c:snov --data ."
         refuses "methods show" nothing 3 "'acl-ds'" "methods show acl-d"
-        refuses "data" nothing 3 "fashion-mnist" "data mnist"
+        refuses "data" nothing 3 "'fashion-mnist'" "data fashion-mnits"
 
         testCase "all faults at once, a line each" (fun () ->
             use folder = new Folder()

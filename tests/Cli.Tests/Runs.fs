@@ -26,7 +26,7 @@ let private pretrains () =
     let figures = json folder "figures.json"
     Expect.containsAll
         (names figures)
-        [ "configuration"; "folder"; "loss"; "method"; "seconds"; "steps" ]
+        [ "configuration"; "folder"; "loss"; "method"; "seconds"; "steps"; "waiting" ]
         "the figures' names"
     Expect.equal (figures.GetProperty("steps").GetInt64()) 4L "steps"
     Expect.equal (figures.GetProperty("method").GetString()) "acl-ds" "the method"

@@ -16,6 +16,7 @@ let private examples = [
     Error.Missing("A file", "/there/is/none", "Make one."), [ "A file"; "'/there/is/none'"; "Make one." ]
     Error.Damaged("a.bin", "it was cut short."), [ "'a.bin'"; "it was cut short." ]
     Error.NotWritable("/proc/x", "read-only"), [ "'/proc/x'"; "read-only" ]
+    Error.Unreachable("http://a/b", "The server answers 404."), [ "'http://a/b'"; "404" ]
     Error.Runtime "libtorch is missing; run set-up.", [ "libtorch is missing; run set-up." ]
     Error.Diverged(17L, nan), [ "step 17"; "--learning-rate" ]
     Error.Interrupted, [ "Stopped" ]

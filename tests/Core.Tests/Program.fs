@@ -27,6 +27,7 @@ let main args =
         "Bounding"
         "Pupils"
         "Judging"
+        "Serving"
     ]
 
     let lists = [
@@ -102,12 +103,19 @@ let main args =
         Streams.tests
         Readers.tests
         Datasets.tests
+        Fractions.tests
+        Images.tests
+        Layouts.tests
+        Folders.tests
+        Downloads.tests
+        Archives.tests
         Files.tests
         Checkpoints.tests
         Keepings.tests
         Configurations.tests
         Manifests.tests
         Runs.tests
+        Aheads.tests
         Orders.tests
         Coresets.tests
         Proofs.tests

@@ -220,12 +220,14 @@ let tests =
                 (wantError (Catalogue.load "cifar-10" None true) "unknown")
                 "nearest"
 
-            for name, _, needsFolder in Catalogue.all do
+            for listing in Catalogue.all do
+                let name = listing.Name
+
                 match Catalogue.load (name.ToUpperInvariant()) None false with
                 | Ok set ->
                     use _ = set
-                    Expect.isFalse needsFolder name
+                    Expect.isFalse listing.NeedsFolder name
                 | Error e ->
-                    Expect.isTrue needsFolder name
+                    Expect.isTrue listing.NeedsFolder name
                     says [ "--data"; name.ToUpperInvariant() ] e name)
     ]

@@ -122,7 +122,9 @@ let tests =
                     let t = training (adam 1e-3) method data 4 2
                     let live = [ for _ in all t -> torch.Tensor.TotalCount ]
                     Expect.hasLength live 6 "steps"
-                    Expect.equal (List.distinct live) [ live.Head ] "live tensors after each step"))
+                    // Behind every step but the last there may be the images of the next.
+                    Expect.equal (List.distinct live[..4]) [ live.Head ] "live tensors after each step"
+                    Expect.isLessThanOrEqual live[5] live.Head "live tensors after the last"))
 
             test (method.Name + ": thirty steps on a few images lower the loss") (fun () ->
                 withSample 16 (fun data ->

@@ -27,7 +27,7 @@ public static class BadInput
     private static readonly (string name, PretrainOptions bad, ErrorCode code, string says)[] options =
     [
         ("method", Tiny.Options with { Method = "acl-sd" }, ErrorCode.UnknownName, "'acl-ds'"),
-        ("data set", Tiny.Options with { Dataset = "mnist" }, ErrorCode.UnknownName, "sample"),
+        ("data set", Tiny.Options with { Dataset = "samples" }, ErrorCode.UnknownName, "sample"),
         ("network", Tiny.Options with { Network = "resnet19" }, ErrorCode.UnknownName, "'resnet18'"),
         ("optimiser", Tiny.Options with { Optimizer = "adamm" }, ErrorCode.UnknownName, "'adam'"),
         ("precision", Tiny.Options with { Precision = "float8" }, ErrorCode.UnknownName, "float32"),

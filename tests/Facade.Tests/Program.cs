@@ -13,6 +13,7 @@ Test[] lists =
     Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Crafting.Tests, Loading.Tests, BadInput.Tests,
     Surface.Tests,
     Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Auditing.Tests, BadInput.Tests, Surface.Tests,
+    Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Fetching.Tests, BadInput.Tests, Surface.Tests,
     Samples.Tests,
 ];
 return TestTree.Run(args, TestTree.TestList("Facade", [.. lists, TestTree.EveryFile(lists)]));

@@ -53,6 +53,9 @@ public static class Surface
     {
         Expect.contains(Workbench.Methods.Select(m => m.Name), "acl-ds", "methods");
         Expect.isFalse(Workbench.Datasets.Single(d => d.Name == "sample").NeedsFolder, "it is embedded");
+        Expect.equal(
+            Workbench.Datasets.Where(d => !d.CanBeFetched).Select(d => d.Name).ToArray(), ["sample", "folder"],
+            "what is embedded, and what is the user's own");
         Expect.contains(Workbench.Networks.Select(n => n.Name), "resnet18", "networks");
         Expect.isTrue(Workbench.Methods.All(m => m.Text.Contains(m.Citation)), "cards");
     }

@@ -109,11 +109,14 @@ module Pretrain =
         let! folder, train = plan arguments |> Result.mapError List.singleton
         let seconds = Terminal.clock ()
         let mutable last = None
+        let mutable took, waited = 0.0, 0.0
 
         let! encoder =
             withBar (Path.GetFileName folder) (fun watch ->
                 train (fun event ->
                     last <- Some event
+                    took <- took + event.Took
+                    waited <- waited + event.Waited
                     watch event))
             |> Result.teeError (fun errors ->
                 if errors = [ Error.Interrupted ] then
@@ -125,7 +128,11 @@ module Pretrain =
         let name, seconds = encoder.Configuration.Method, seconds ()
         let loss = last |> Option.map _.Loss |> Option.defaultValue nan
         let steps = last |> Option.map _.At.Step |> Option.defaultValue 0L
+        let waiting = if took > 0.0 then waited / took else 0.0
         Terminal.line (sprintf "%s: %d steps in %.0f s, last loss %.4f" name steps seconds loss)
+        Terminal.line (
+            sprintf "Training waited for its images for %s of the time." (Terminal.percent waiting)
+        )
         Terminal.line (sprintf "The run is in %s; next: advcontrast evaluate --from %s" folder folder)
 
         do!
@@ -135,6 +142,7 @@ module Pretrain =
                 steps = steps
                 loss = loss
                 seconds = seconds
+                waiting = waiting
                 configuration = encoder.Configuration
             |}
             |> Result.mapError List.singleton

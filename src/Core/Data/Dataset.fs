@@ -2,14 +2,16 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// A set of labelled images in memory. Its tensors live as long as it does; dispose it when done.
+/// A set of images in memory. Its tensors live as long as it does; dispose it when done.
 [<NoEquality; NoComparison>]
 type Dataset = {
     Name: string
     /// [n; c; h; w]: uint8, or floating point, which is taken as it is.
     Images: Tensor
-    /// int64 [n], from 0 to Classes - 1.
+    /// int64 [n], from 0 to Classes - 1; -1 where the images have no labels.
     Labels: Tensor
+    /// Whether the images have labels: all of them or none.
+    IsLabelled: bool
     Classes: int
     /// Mean and standard deviation of each channel, for a network's first layer.
     Mean: float list
@@ -26,8 +28,10 @@ type Dataset = {
             let images = d.Images.index_select(0L, rows).``to`` device
             if images.is_floating_point () then images else images.``to`` torch.float32 / 255.0)
 
-    /// The labels of some rows: int64 [n].
+    /// The labels of some rows: int64 [n]. UnlabelledException where the images have none.
     member d.LabelsOf (device: torch.Device) (ids: int64[]) =
+        if not d.IsLabelled then raise UnlabelledException
+
         Scope.tensor (fun () ->
             d.Labels.index_select(0L, torch.tensor(ids).``to`` d.Labels.device).``to`` device)
 
@@ -39,14 +43,18 @@ type Dataset = {
 [<RequireQualifiedAccess>]
 module Dataset =
 
-    /// A data set from raw bytes: images row-major as [n; c; h; w], one label a byte. Belongs to no scope.
-    let ofBytes name (images: byte[]) (shape: int64[]) (labels: byte[]) classes mean std =
+    /// A data set of images, uint8 [n; c; h; w], which it takes over, and their labels, or none. Belongs to
+    /// no scope.
+    let create name (images: Tensor) (labels: int64[] option) classes mean std =
         use _ = torch.NewDisposeScope()
+        let given =
+            labels |> Option.defaultWith (fun () -> Array.create (int images.shape[0]) -1L) |> torch.tensor
 
         {
             Name = name
-            Images = torch.tensor(images).reshape(shape).DetachFromDisposeScope()
-            Labels = torch.tensor(labels).``to``(torch.int64).DetachFromDisposeScope()
+            Images = images.DetachFromDisposeScope()
+            Labels = given.DetachFromDisposeScope()
+            IsLabelled = labels.IsSome
             Classes = classes
             Mean = mean
             Std = std
@@ -76,10 +84,15 @@ module Dataset =
             Name = name
             Images = images.detach().DetachFromDisposeScope()
             Labels = labels.alias().DetachFromDisposeScope()
+            IsLabelled = true
             Classes = int top + 1
             Mean = List.replicate channels 0.0
             Std = List.replicate channels 1.0
         }
+    /// A data set from raw bytes: images row-major as [n; c; h; w], one label a byte. Belongs to no scope.
+    let ofBytes name (images: byte[]) (shape: int64[]) (labels: byte[]) classes mean std =
+        use _ = torch.NewDisposeScope()
+        create name (torch.tensor(images).reshape shape) (Some(Array.map int64 labels)) classes mean std
 
     /// Some rows as a data set of their own.
     let subset (ids: int64[]) (dataset: Dataset) =
@@ -107,6 +120,42 @@ module Dataset =
         |> Array.truncate (min n total)
         |> Array.map int64
         |> fun ids -> subset ids dataset
+
+    // Rows in an order that the seed gives, those of each class apart: images without labels are one class.
+    let private shuffledByClass seed (dataset: Dataset) =
+        let labels = Scope.value (fun () -> dataset.Labels.cpu().data<int64>().ToArray())
+
+        labels
+        |> Array.indexed
+        |> Array.groupBy snd
+        |> Array.sortBy fst
+        |> Array.map (fun (label, rows) ->
+            let order = Draw.create seed (sprintf "fraction/%d" label) [||] |> Draw.permutation rows.Length
+
+            order |> Array.map (fun at -> int64 (fst rows[at])))
+
+    /// The rows of a share of a data set, 0 to 1, and the others, both in ascending order: of every class
+    /// the nearest whole number of images, at least one where the share is above 0. They depend on seed and
+    /// labels alone, and a smaller share lies within a larger one.
+    let fractionRows seed (share: float) (dataset: Dataset) =
+        if not (share >= 0.0 && share <= 1.0) then
+            invalidArg (nameof share) (sprintf "a share from 0 to 1 was expected, got %g." share)
+
+        let parts =
+            shuffledByClass seed dataset
+            |> Array.map (fun rows ->
+                let least = if share > 0.0 then 1 else 0
+                Array.splitAt (max least (int (round (share * float rows.Length)))) rows)
+
+        parts |> Array.collect fst |> Array.sort, parts |> Array.collect snd |> Array.sort
+
+    /// A share of a data set, 0 to 1, of every class alike: what label fractions are, 1 % within 10 %.
+    let fraction seed share (dataset: Dataset) = subset (fst (fractionRows seed share dataset)) dataset
+
+    /// A share of a data set, 0 to 1, of every class alike, and the rest of it.
+    let split seed share (dataset: Dataset) =
+        let part, rest = fractionRows seed share dataset
+        subset part dataset, subset rest dataset
 
     /// What a network must know of the images.
     let input (dataset: Dataset) : Input = {

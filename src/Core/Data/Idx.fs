@@ -10,7 +10,7 @@ open System.IO.Compression
 [<RequireQualifiedAccess>]
 module Idx =
 
-    let private damaged path problem = Result.Error(Error.Damaged(path, problem))
+    let private damaged path problem = DataFile.damaged path problem
 
     // The sizes and the bytes of an idx stream of unsigned bytes with so many dimensions.
     let private parse path dimensions (content: byte[]) =
@@ -72,3 +72,26 @@ module Idx =
                     | None ->
                         let shape = [| sizes[0]; 1L; sizes[1]; sizes[2] |]
                         Ok(Dataset.ofBytes name pixels shape labels classes mean std)))
+
+    let private openFile what (path: string) =
+        match [ path; path + ".gz" ] |> List.tryFind File.Exists with
+        | None ->
+            let advice = sprintf "Give the folder that holds %s's four idx files with --data DIR." what
+            Result.Error(Error.Missing(sprintf "A %s file" what, path, advice))
+        | Some path -> DataFile.guarded path (fun () -> Ok(path, File.OpenRead path :> Stream))
+
+    /// The training or the test images from a folder with the four published files, plain or gzipped, or with
+    /// a folder of the data set's name that has them. what: the data set, for error texts.
+    let readFolder what name classes mean std (folder: string) train =
+        let below = Path.Combine(folder, name)
+        let folder = if Directory.Exists below then below else folder
+        let prefix = if train then "train" else "t10k"
+
+        openFile what (Path.Combine(folder, prefix + "-images-idx3-ubyte"))
+        |> Result.bind (fun (imagesPath, images) ->
+            use images = images
+
+            openFile what (Path.Combine(folder, prefix + "-labels-idx1-ubyte"))
+            |> Result.bind (fun (labelsPath, labels) ->
+                use labels = labels
+                read name classes mean std (imagesPath, images) (labelsPath, labels)))

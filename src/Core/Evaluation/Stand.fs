@@ -29,7 +29,16 @@ module Stand =
         let! dataset = Catalogue.load name folder train
         let channels = dataset.Images.shape[1]
 
-        if channels = encoder.Input.Channels then
+        if not dataset.IsLabelled then
+            (dataset :> IDisposable).Dispose()
+
+            let text =
+                sprintf
+                    "the images of '%s' have no labels to fit a linear layer with; name a data set that has them."
+                    name
+
+            return! Error(Error.BadOption("--dataset", text))
+        elif channels = encoder.Input.Channels then
             return dataset
         else
             (dataset :> IDisposable).Dispose()

@@ -16,6 +16,8 @@ type Error =
     | Damaged of path: string * problem: string
     /// A place that cannot be written.
     | NotWritable of path: string * reason: string
+    /// An address from which nothing comes.
+    | Unreachable of address: string * problem: string
     /// libtorch is missing, has changed since set-up, or lacks what was asked for.
     | Runtime of problem: string
     /// The loss stopped being a finite number.
@@ -61,6 +63,7 @@ module Error =
         | Error.Missing(what, path, advice) -> sprintf "%s was not found at '%s'. %s" what path advice
         | Error.Damaged(path, problem) -> sprintf "'%s' cannot be used: %s" path problem
         | Error.NotWritable(path, reason) -> sprintf "Cannot write to '%s': %s" path reason
+        | Error.Unreachable(address, problem) -> sprintf "'%s' cannot be fetched: %s" address problem
         | Error.Runtime problem -> problem
         | Error.Diverged(step, loss) ->
             sprintf
@@ -79,4 +82,5 @@ module Error =
         | Error.NotWritable _ -> 6
         | Error.Runtime _ -> 7
         | Error.Diverged _ -> 8
+        | Error.Unreachable _ -> 9
         | Error.Interrupted -> 130

@@ -119,8 +119,17 @@ module Pass =
     /// average move with its own batches where the pass is in train mode.
     let by who pass = { pass with Who = who; Learn = false }
 
+/// Raised where a step asks for the images' classes and the data set has none.
+exception UnlabelledException
+
 [<RequireQualifiedAccess>]
 module Scene =
+
+    /// The classes of the batch's images, int64 [n]. UnlabelledException where they have none.
+    let classes (scene: Scene) =
+        match Map.tryFind "class" scene.Labels with
+        | Some labels -> labels
+        | None -> raise UnlabelledException
 
     /// The embeddings of a view in a pass, from all ranks: [n; d].
     let embedding pass view scene = scene.Gather (scene.Output pass view).Embedding

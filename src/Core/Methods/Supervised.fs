@@ -21,7 +21,7 @@ module Supervised =
                     (Step.views [ "x", weak ])
                     [ Pass.train "clean" [ "x" ] clean ]
                     "CE(logits(x), y)"
-                    (fun scene -> CrossEntropy.mean (logits "clean" "x" scene) scene.Labels["class"])
+                    (fun scene -> CrossEntropy.mean (logits "clean" "x" scene) (Scene.classes scene))
             Recipe = {
                 SimClr.method.Recipe with
                     Optimizer = Transform.sgd (Schedule.cosine 0.1 0.0) 0.9 5e-4

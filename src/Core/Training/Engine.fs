@@ -13,20 +13,25 @@ module Engine =
         |> Map.ofSeq
         |> Map.add Online (snd state.Online)
 
-    // Views first, then every adversary in turn: all the images that the step's passes see.
-    let private prepare machine (method: Method) trains (state: State) (batch: Batch) =
+    let private drawOf machine (method: Method) (progress: Progress) (batch: Batch) =
         // Every step on one batch meets the same draws.
         let replays = int64 method.Recipe.Replays
-        let drawn = { state.Progress with Step = state.Progress.Step / replays * replays }
-        let draw = Forward.draw machine drawn batch.Ids
+        Forward.draw machine { progress with Step = progress.Step / replays * replays } batch.Ids
 
-        let views =
-            (Map.empty, method.Step.Views)
-            ||> List.fold (fun views spec ->
-                let source =
-                    Map.tryFind spec.Source views |> Option.defaultWith (fun () -> batch.Images[spec.Source])
-                views
-                |> Map.add spec.Name ((spec.Make state.Progress).Run (draw ("view/" + spec.Name)) source))
+    /// The views that a method's step draws of its batch. They depend on where the run stands and on nothing
+    /// that it has learnt, so they can be made ahead. They belong to the caller's scope.
+    let views machine (method: Method) (progress: Progress) (batch: Batch) : Map<string, Tensor> =
+        let draw = drawOf machine method progress batch
+
+        (Map.empty, method.Step.Views)
+        ||> List.fold (fun views spec ->
+            let source =
+                Map.tryFind spec.Source views |> Option.defaultWith (fun () -> batch.Images[spec.Source])
+            views |> Map.add spec.Name ((spec.Make progress).Run (draw ("view/" + spec.Name)) source))
+
+    // Every adversary in turn: all the images that the step's passes see.
+    let private prepare machine (method: Method) trains (state: State) (batch: Batch) views =
+        let draw = drawOf machine method state.Progress batch
 
         let start: Forward.Stage = {
             Views = views
@@ -83,9 +88,16 @@ module Engine =
         Memory: Tree
     }
 
-    /// Runs a step on a batch without changing the state: the loss, the gradients of the parameters that
-    /// train, and the statistics and memory after it. The tensors belong to the caller's scope.
-    let run machine (method: Method) (trains: string -> bool) (state: State) (batch: Batch) : Outcome =
+    /// Runs a step on views of a batch without changing the state: the loss, the gradients of the parameters
+    /// that train, and the statistics and memory after it. The tensors belong to the caller's scope.
+    let runOn
+        views
+        machine
+        (method: Method)
+        (trains: string -> bool)
+        (state: State)
+        (batch: Batch)
+        : Outcome =
         let tensors outcome =
             Seq.concat [
                 Map.values outcome.Gradients :> Tensor seq
@@ -96,7 +108,7 @@ module Engine =
 
         Scope.keeping tensors (fun () ->
             let step, parameters = method.Step, fst state.Online
-            let stage = prepare machine method trains state batch
+            let stage = prepare machine method trains state batch (views ())
             let attempt = attempt machine step trains state batch stage
             let size = step.WeightStep.Run state.Progress
 
@@ -127,6 +139,10 @@ module Engine =
                 AverageBuffers = state.Averages |> Map.map (fun name _ -> after.Buffers[Average name])
                 Memory = memory
             })
+
+    /// The same on views drawn now.
+    let run machine (method: Method) trains (state: State) (batch: Batch) : Outcome =
+        runOn (fun () -> views machine method state.Progress batch) machine method trains state batch
 
     // An average after the step.
     let private follow (state: State) (parameters: Parameters) outcome (average: Average) =

@@ -65,6 +65,8 @@ module Stages =
                 }
                 Loss = nan
                 Measures = []
+                Took = 0.0
+                Waited = 0.0
                 Snapshot = fun () -> invalidOp "a stage without training has no state."
             }
 
@@ -251,14 +253,24 @@ module Stages =
         use dataset = dataset
         configuration.Threads |> Option.iter torch.set_num_threads
 
+        let plan = {
+            Configuration = configuration
+            Method = method
+            Precision = precision
+            Device = device
+            Dataset = dataset
+            Journal = journal
+        }
+
         return!
-            all {
-                Configuration = configuration
-                Method = method
-                Precision = precision
-                Device = device
-                Dataset = dataset
-                Journal = journal
-            }
-            |> Result.mapError List.singleton
+            try
+                all plan |> Result.mapError List.singleton
+            with UnlabelledException ->
+                let text =
+                    sprintf
+                        "'%s' trains with labels, and the images of '%s' have none."
+                        configuration.Method
+                        configuration.Dataset
+
+                Error [ Error.BadOption("--dataset", text) ]
     }

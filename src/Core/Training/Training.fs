@@ -1,6 +1,7 @@
 namespace AdvContrast.Core
 
 open System
+open System.Diagnostics
 open TorchSharp
 
 /// A training run to be: what runs, on what, and how.
@@ -29,6 +30,9 @@ type Event = {
     /// NaN for a stage without training, where a step is an image.
     Loss: float
     Measures: (string * float) list
+    /// Seconds that the step took, and those of them in which it waited for its images.
+    Took: float
+    Waited: float
     /// A deep copy of the state after the step; its caller disposes it. Only while the sequence stands here.
     Snapshot: unit -> State
 }
@@ -154,12 +158,38 @@ module Training =
             Labels =
                 training.Labels
                 |> Map.map (fun _ all -> Scope.tensor (fun () -> pick all))
-                |> Map.add "class" (training.Dataset.LabelsOf device ids)
+                |> if training.Dataset.IsLabelled then
+                       Map.add "class" (training.Dataset.LabelsOf device ids)
+                   else
+                       id
         }
 
     /// The batch that a run's next step sees where all batches are trained on; its tensors belong to the
     /// caller's scope.
     let nextBatch training (progress: Progress) : Batch = batchOf training (rows training progress None)
+
+    // What a step sees.
+    [<NoEquality; NoComparison>]
+    type private Seen = { Batch: Batch; Views: Map<string, Tensor> }
+
+    let private tensorsOf seen =
+        Seq.concat [ Map.values seen.Batch.Images; Map.values seen.Batch.Labels; Map.values seen.Views ]
+
+    let private seeing training progress batch = {
+        Batch = batch
+        Views = Engine.views training.Machine training.Method progress batch
+    }
+
+    // What the step at some progress sees where all batches are trained on; it belongs to no scope.
+    let private seenAt training progress =
+        use _ = torch.NewDisposeScope()
+        let seen = seeing training progress (nextBatch training progress)
+        Scope.adopt (tensorsOf seen)
+        seen
+
+    let private discard seen =
+        for x in tensorsOf seen do
+            x.Dispose()
 
     // The coreset that is due at a state's epoch, as memory.
     let private choose training (state: State) (coreset: Coreset) : Tree =
@@ -208,16 +238,39 @@ module Training =
 
     // One step: the next state in place of the old one, or only the loss where that or the weights are not
     // finite.
-    let private step training state =
-        use _ = torch.NewDisposeScope()
+    let private step training looksAhead (ahead: Ahead<Progress, Seen>) (waiting: Stopwatch) state =
+        use scope = torch.NewDisposeScope()
         let before = state
         let recipe = training.Method.Recipe
 
         try
             let state = withCoreset training state
             let chosen = chosen state
-            let batch = batchOf training (rows training state.Progress chosen)
-            let outcome = Engine.run training.Machine training.Method recipe.Trains.Run state batch
+            waiting.Start()
+
+            let seen =
+                match training.Method.Sampling with
+                | Everything ->
+                    let seen = ahead.Take state.Progress
+                    tensorsOf seen |> Seq.iter scope.Attach
+                    seen
+                | Chosen _ ->
+                    batchOf training (rows training state.Progress chosen) |> seeing training state.Progress
+
+            waiting.Stop()
+            let following = Progress.next state.Progress
+
+            if looksAhead && training.Method.Sampling.IsEverything && not following.IsFinished then
+                ahead.Ask following
+
+            let outcome =
+                Engine.runOn
+                    (fun () -> seen.Views)
+                    training.Machine
+                    training.Method
+                    recipe.Trains.Run
+                    state
+                    seen.Batch
             let next = Engine.update recipe.Optimizer training.Method state outcome
             let next = { next with Progress = ended training chosen next.Progress }
 
@@ -232,24 +285,32 @@ module Training =
         with :? EmbeddingException ->
             Error nan
 
-    /// The run as a lazy sequence, one item a step, from a state that the sequence takes over; disposing its
-    /// enumerator frees everything. It ends when the epochs are done, or with Error.Diverged at a loss, or
-    /// weights, that are not finite.
-    let events training (from: unit -> State) : seq<Result<Event, Error>> = seq {
+    /// The run as events gives it, with the images of a step made on a second thread while the step before it
+    /// runs, or on the caller's when they are due. The results are the same, bit for bit.
+    let eventsLooking isAhead training (from: unit -> State) : seq<Result<Event, Error>> = seq {
         let state = ref (from ())
         let mutable going = true
+        use ahead = new Ahead<Progress, Seen>(seenAt training, discard)
 
         try
             while going && not state.Value.Progress.IsFinished do
-                match step training state.Value with
+                let clock, waiting = Stopwatch.StartNew(), Stopwatch()
+
+                match step training isAhead ahead waiting state.Value with
                 | Ok(next, outcome) ->
                     state.Value <- next
+                    // Whoever looks at the event finds nothing at work behind it.
+                    waiting.Start()
+                    ahead.Settle()
+                    waiting.Stop()
 
                     Ok {
                         Stage = training.Method.Name
                         At = next.Progress
                         Loss = outcome.Loss
                         Measures = outcome.Measures
+                        Took = clock.Elapsed.TotalSeconds
+                        Waited = waiting.Elapsed.TotalSeconds
                         Snapshot = fun () -> State.copy state.Value
                     }
                 | Error loss ->
@@ -258,3 +319,13 @@ module Training =
         finally
             State.dispose state.Value
     }
+
+    // A second thread on a processor that computes already would only be in its way.
+    let private hasRoom training =
+        training.Machine.Device.``type`` <> DeviceType.CPU
+        || Environment.ProcessorCount > torch.get_num_threads ()
+
+    /// The run as a lazy sequence, one item a step, from a state that the sequence takes over; disposing its
+    /// enumerator frees everything. It ends when the epochs are done, or with Error.Diverged at a loss, or
+    /// weights, that are not finite. Where a processor is free, images are made ahead of their step.
+    let events training from = eventsLooking (hasRoom training) training from
