@@ -25,5 +25,5 @@ public enum ErrorCode
     Diverged = 8,
 
     /// <summary>An address from which nothing comes.</summary>
-    Unreachable = 9,
+    Unreachable = 11,
 }

@@ -46,7 +46,7 @@ let tests =
         testCase "a file that the server does not have" (fun () ->
             use folder = new Folder()
             use server = new Server(404, [||])
-            get server.Home folder "data get cifar10" |> isRefusal 9 "404"
+            get server.Home folder "data get cifar10" |> isRefusal 11 "404"
             Expect.equal server.Asked [ "/files/cifar-10-binary.tar.gz" ] "what was asked for"
             Expect.isEmpty folder.Entries "what is left behind")
 
@@ -63,7 +63,7 @@ let tests =
                 use server = new Server(200, [||])
                 server.Home
 
-            get home folder "data get stl10" |> isRefusal 9 "no connection"
+            get home folder "data get stl10" |> isRefusal 11 "no connection"
             Expect.isEmpty folder.Entries "what is left behind")
 
         testCase "a data set that is there already is checked, and nothing is fetched" (fun () ->

@@ -51,12 +51,15 @@ let private evaluates () =
     Expect.equal folder.Entries (before.Add "figures.json") "what is in the folder"
 
     let figures = json folder "figures.json"
-    let expected = [ "accuracies"; "dataset"; "images"; "method"; "probe"; "run"; "seconds"; "seed" ]
-    Expect.containsAll (names figures) expected "the figures' names"
+    Expect.containsAll
+        (names figures)
+        (words "accuracies dataset encoder environment images method probe run seconds seed weights")
+        "the figures' names"
     let accuracy = figures.GetProperty("accuracies")[1]
     let fields = [ "accuracy"; "after"; "correct"; "flags"; "high"; "low"; "name"; "tally"; "threat" ]
     Expect.containsAll (names accuracy) fields "an accuracy's names"
     Expect.equal (accuracy.GetProperty("threat").GetString()) "l2:0.5" "the threat"
+    Expect.equal (accuracy.GetProperty("attack").GetString()) "FGSM" "the attack in full"
     let tally = accuracy.GetProperty "tally"
     // FGSM looks at an image that is right once more, and where the step leads, and takes one gradient.
     let untouched = figures.GetProperty("accuracies")[0]

@@ -38,6 +38,9 @@ let any (seed: int) : Configuration =
         Device = "cpu"
         Precision = source.Among [ "auto"; "float32" ]
         Threads = maybe source count
+        CheckpointEvery = maybe source (fun () -> source.Among [ "epoch"; "500"; "10min" ])
+        Keep = maybe source count
+        KeepBest = source.Whole(0, 1) = 1
     }
 
 let private ofJson text = Configuration.ofJson "run.json" text

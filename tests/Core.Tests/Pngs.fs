@@ -97,6 +97,7 @@ let private adversaries threat (original: Tensor) (adversarial: Tensor) : Advers
         FirstSuccess = whole [ -1; 1; 0; 1 ]
         Forwards = whole [ 1; 1; 1; 1 ]
         Gradients = whole [ 1; 1; 1; 1 ]
+        ZeroGradients = whole [ 0; 0; 0; 0 ]
         Flags = Set.empty
     }
 }

@@ -57,7 +57,7 @@ let tests =
                 Expect.equal (faults m m.Step) [] "faults"
                 Expect.contains m.Branches (snd m.Deploy) "the branch it deploys is its own"
                 Expect.isOk (Zoo.find m.Recipe.Network None) "its network"
-                Expect.exists Catalogue.all (fun (set, _, _) -> set = m.Recipe.Dataset) "its data set")
+                Expect.exists Catalogue.all (fun set -> set.Name = m.Recipe.Dataset) "its data set")
 
         test "published numbers" (fun () ->
             let adversary = List.exactlyOne acl.Step.Adversaries

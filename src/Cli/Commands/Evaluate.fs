@@ -101,10 +101,15 @@ module Evaluate =
                 images = measured.Images
                 probe = measured.Probe
                 seed = measured.Seed
+                data = arguments.TryGetResult EvaluateArguments.Data
+                weights = Tree.hash (Tree.ofTensors (fst encoder.Weights))
+                encoder = encoder.Configuration
+                environment = Platform.current ()
                 accuracies = [
                     for a in measured.Accuracies ->
                         {|
                             name = a.Name
+                            attack = Cascade.attack a.Name |> Result.map _.Text |> Result.toOption
                             threat = a.Threat |> Option.map Threat.text
                             accuracy = a.Fraction
                             correct = a.Correct

@@ -82,5 +82,5 @@ module Error =
         | Error.NotWritable _ -> 6
         | Error.Runtime _ -> 7
         | Error.Diverged _ -> 8
-        | Error.Unreachable _ -> 9
+        | Error.Unreachable _ -> 11
         | Error.Interrupted -> 130
