@@ -138,7 +138,7 @@ let private answers =
             fails check "a hundred thousand times"
             Expect.isGreaterThan (value "cross-entropy" check) 0.5 "cross-entropy"
             Expect.equal (value "margin" check) 0.0 "margin"
-            warns (at 10.0) "a probability that rounds to 1 is told of")
+            warns (at 20.0) "a probability that rounds to 1 is told of")
     ]
 
 let private strength =
