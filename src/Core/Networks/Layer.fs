@@ -9,6 +9,8 @@ type Layer = {
     Text: string
     Init: Draw -> Parameters * Buffers
     Run: Call -> Parameters -> Tensor * Buffers -> Tensor * Buffers
+    /// The same in eval mode at fixed weights, in parts that merge with those of the layers around it.
+    Fold: Fixed -> Part list
 }
 
 [<RequireQualifiedAccess>]
@@ -21,7 +23,12 @@ module Layer =
         Text = text
         Init = fun _ -> Map.empty, Map.empty
         Run = fun _ _ (x, buffers) -> f x, buffers
+        Fold = fun _ -> [ Function f ]
     }
+
+    /// A layer in eval mode at fixed weights, as one function.
+    let fold (fixed': Fixed) (layer: Layer) : Tensor -> Tensor =
+        Part.compile fixed'.Prepare (layer.Fold fixed')
 
     /// One after the other.
     let sequence (layers: Layer list) = {
@@ -34,10 +41,11 @@ module Layer =
         Run =
             fun call parameters start ->
                 (start, layers) ||> List.fold (fun at layer -> layer.Run call parameters at)
+        Fold = fun fixed' -> layers |> List.collect (fun layer -> layer.Fold fixed')
     }
 
-    /// main(x) + shortcut(x), then ReLU (He et al. 2016, eq. 2).
-    let residual main shortcut =
+    /// main(x) + shortcut(x) (He et al. 2016, eq. 2).
+    let sum main shortcut =
         let both = sequence [ main; shortcut ]
 
         {
@@ -47,13 +55,20 @@ module Layer =
                 fun call parameters (x, buffers) ->
                     let y, buffers = main.Run call parameters (x, buffers)
                     let skip, buffers = shortcut.Run call parameters (x, buffers)
-                    (y + skip).relu(), buffers
+                    y + skip, buffers
+            Fold =
+                fun fixed' ->
+                    let main, shortcut = fold fixed' main, fold fixed' shortcut
+                    [ Function(fun x -> main x + shortcut x) ]
         }
 
     /// x itself.
     let identity = pure' "" (fun x -> x.alias ())
 
     let relu = pure' "ReLU" (fun x -> x.relu ())
+
+    /// main(x) + shortcut(x), then ReLU.
+    let residual main shortcut = { sequence [ sum main shortcut; relu ] with Text = sprintf "[%s]" main.Text }
 
     /// The mean over both spatial axes: [n; c; h; w] -> [n; c].
     let globalPool = pure' "mean" (fun x -> x.mean ([| 2L; 3L |]))
@@ -90,6 +105,8 @@ module Layer =
     let conv name (input: int64) (output: int64) (size: int64) (stride: int64) (padding: int64) =
         let weight = name + ".weight"
         let strides, paddings = [| stride; stride |], [| padding; padding |]
+        let run (x: Tensor) (weight: Tensor) bias =
+            torch.nn.functional.conv2d (x, weight, bias, strides, paddings)
 
         {
             Text =
@@ -99,12 +116,14 @@ module Layer =
                     single weight (kaiming [ output; input; size; size ] (float (output * size * size))) draw,
                     Map.empty
             Run =
-                fun _ parameters (x, buffers) ->
-                    torch.nn.functional.conv2d (x, parameters[weight], null, strides, paddings), buffers
+                fun _ parameters (x, buffers) -> run x parameters[weight] null, buffers
+            Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], null, run) ]
         }
 
     let private affine name bias (input: int64) (output: int64) (begun: int64 list -> Draw -> Tensor) =
         let weight, offset = name + ".weight", name + ".bias"
+        let of' (parameters: Parameters) = if bias then parameters[offset] else null
+        let run (x: Tensor) (weight: Tensor) bias = torch.nn.functional.linear (x, weight, bias)
 
         {
             Text = sprintf "linear %d" output
@@ -114,9 +133,9 @@ module Layer =
                     let parameters = start [ output; input ] weight
                     (if bias then merge parameters (start [ output ] offset) else parameters), Map.empty
             Run =
-                fun _ parameters (x, buffers) ->
-                    let b = if bias then parameters[offset] else null
-                    torch.nn.functional.linear (x, parameters[weight], b), buffers
+                fun _ parameters (x, buffers) -> run x parameters[weight] (of' parameters), buffers
+            Fold =
+                fun fixed' -> [ Product(fixed'.Parameters[weight], of' fixed'.Parameters, run) ]
         }
 
     /// A linear map, started as PyTorch starts one: [n; input] -> [n; output].
@@ -127,10 +146,18 @@ module Layer =
     let linearFromZero name bias (input: int64) (output: int64) =
         affine name bias input output (fun shape _ -> torch.zeros (Array.ofList shape))
 
+    let private epsilon = 1e-5
+
     // Without branches there is one set for all, under the plain names.
     let private norm learnt (branches: Branch list) name (channels: int64) =
         let tensor part = name + "." + part
         let named branch part = if branches.IsEmpty then tensor part else Branch.suffix branch (tensor part)
+
+        // Weight, bias, mean and variance of a branch.
+        let tensorsOf branch (parameters: Parameters) (buffers: Buffers) =
+            let own part = if learnt then parameters[named branch part] else null
+            let kept part = buffers[named branch part]
+            own "weight", own "bias", kept "running_mean", kept "running_var"
 
         let all part (value: float) =
             match branches with
@@ -148,9 +175,7 @@ module Layer =
             Run =
                 fun call parameters (x, buffers) ->
                     let named = named call.Branch
-                    let own part = if learnt then parameters[named part] else null
-                    let weight, bias = own "weight", own "bias"
-                    let mean, var = buffers[named "running_mean"], buffers[named "running_var"]
+                    let weight, bias, mean, var = tensorsOf call.Branch parameters buffers
 
                     match call.Mode with
                     | Eval -> torch.nn.functional.batch_norm (x, mean, var, weight, bias, false), buffers
@@ -160,6 +185,19 @@ module Layer =
                         let y =
                             torch.nn.functional.batch_norm (x, mean, var, weight, bias, true, call.Momentum)
                         y, buffers |> Map.add (named "running_mean") mean |> Map.add (named "running_var") var
+            Fold =
+                fun fixed' ->
+                    let weight, bias, mean, var =
+                        tensorsOf fixed'.Branch fixed'.Parameters fixed'.Buffers
+                    let scale =
+                        Scope.tensor (fun () ->
+                            let scale = (var + epsilon).rsqrt ()
+                            if learnt then scale * weight else scale)
+                    let shift =
+                        Scope.tensor (fun () -> if learnt then bias - mean * scale else (mean * scale).neg())
+                    let alone (x: Tensor) =
+                        torch.nn.functional.batch_norm (x, mean, var, weight, bias, false)
+                    [ Affine(scale, shift, alone) ]
         }
 
     /// Batch normalisation over [n; c] or [n; c; h; w] with weights and running statistics of their own for

@@ -20,7 +20,15 @@ module internal Raising =
             |> List.filter isFixed
             |> List.fold (Forward.forward machine state parameters) stage
 
-        let moving = adversary.Passes |> List.filter (isFixed >> not)
+        // Batch norms are merged into the weights, and those cast, once for all iterations; but a gradient that
+        // leaks into the parameters is one of them as they are.
+        let moving =
+            adversary.Passes
+            |> List.filter (isFixed >> not)
+            |> List.map (fun pass ->
+                pass,
+                if adversary.Leaks then None else Forward.ready machine state parameters prepared pass)
+
         let origins = adversary.Makes |> List.map (fun (_, from) -> stage.Views[from])
         let sizes = origins |> List.map (fun x -> x.shape[0])
 
@@ -42,7 +50,7 @@ module internal Raising =
                     Views = addTo prepared.Views images
                     Buffers = buffers
             }
-            let after = moving |> List.fold (Forward.forward machine state parameters) stage
+            let after = moving |> List.fold (Forward.forwardBy machine state parameters) stage
 
             // Statistics that a pass of the attack moves outlive this look at it.
             if not (obj.ReferenceEquals(after.Buffers, buffers)) then
