@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Diagnostics;
 using System.Globalization;
 using System.Linq;
@@ -25,7 +26,7 @@ internal static class Answers
             _ => Precision.BFloat16,
         };
         torch.set_num_threads(int.Parse(args[2]));
-        using var steps = Losses(recipe.Training(precision)).GetEnumerator();
+        using var steps = Losses(recipe, recipe.Training(precision)).GetEnumerator();
 
         while (Console.ReadLine() is { } line)
         {
@@ -52,17 +53,17 @@ internal static class Answers
             return path;
         }
 
-        // The first step's loss, what its adversary reached, the second step's loss.
+        // The first step's loss, and what its adversary reached.
         string Check()
         {
-            var losses = Losses(recipe.Training(precision)).Take(2).ToList();
-            return $"{Text(losses[0])} {Text(Losses(recipe.Scoring(precision)).First())} {Text(losses[1])}";
+            Training[] looks = [recipe.Training(precision), recipe.Scoring(precision)];
+            return string.Join(' ', looks.Select(look => Text(Losses(recipe, look).First())));
         }
     }
 
-    private static System.Collections.Generic.IEnumerable<double> Losses(Training training) =>
+    private static IEnumerable<double> Losses(Recipe recipe, Training training) =>
         TrainingModule
-            .events(training, FuncConvert.FromFunc(() => TrainingModule.start(training)))
+            .events(training, FuncConvert.FromFunc(() => recipe.Start(training)))
             .Select(e => e.IsOk ? e.ResultValue.Loss : double.NaN);
 
     private static string Text(double value) => value.ToString("R", CultureInfo.InvariantCulture);

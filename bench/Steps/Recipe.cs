@@ -34,7 +34,7 @@ internal sealed record Recipe(string Name, Method Method, Transform Optimizer)
 
     internal string Peer => $"bench/peers/{Name.Replace('-', '_')}.py";
 
-    /// <summary>The training of the method by this recipe, without end. Its images belong to no scope.</summary>
+    /// <summary>The training by this recipe, without end. Its images belong to no scope.</summary>
     internal Training Training(Precision precision) => new(
         Machine(precision), With(Method.Step), Images(0), Empty<Tensor>(),
         new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Count, Endless);
@@ -60,12 +60,41 @@ internal sealed record Recipe(string Name, Method Method, Transform Optimizer)
             training.Dataset, training.Labels, training.Images, training.Batch, training.Epochs);
     }
 
+    /// <summary>
+    /// Fresh weights with the statistics of the images themselves. At a fresh network's own, all embeddings
+    /// are nearly one, and which way an attack goes is a matter of rounding.
+    /// </summary>
+    internal State Start(Training training)
+    {
+        var state = TrainingModule.start(training);
+        using var scope = NewDisposeScope();
+        using var grad = no_grad();
+        var network = training.Machine.Network;
+        var images = cat([.. Sources.Select(source => training.Images[source].to(float32) / 255.0)]);
+        var buffers = state.Online.Item2;
+        foreach (var branch in Method.Branches)
+        {
+            var call = new Call(branch, Mode.Train, mixed: false, momentum: 1.0);
+            var apply = network.Apply.Invoke(call).Invoke(state.Online.Item1).Invoke(buffers);
+            buffers = apply.Invoke(images).Item2;
+        }
+        foreach (var (name, before) in state.Online.Item2)
+        {
+            if (ReferenceEquals(buffers[name], before)) continue;
+            buffers[name].DetachFromDisposeScope();
+            before.Dispose();
+        }
+        return new(
+            Tuple.Create(state.Online.Item1, buffers), state.Averages, state.Optimizer, state.Memory,
+            state.Progress);
+    }
+
     /// <summary>Weights, images and the attack's first point, for the peers.</summary>
     internal void Write(string path)
     {
         using var scope = NewDisposeScope();
         var training = Training(Precision.Float32);
-        var state = TrainingModule.start(training);
+        var state = Start(training);
         var images = Sources.Select(source => training.Images[source]).ToList();
         var adversary = Method.Step.Adversaries.Head;
         var draw = DrawModule.copies(adversary.Makes.Length, DrawModule.create(
@@ -82,14 +111,16 @@ internal sealed record Recipe(string Name, Method Method, Transform Optimizer)
         };
         foreach (var (name, x) in state.Online.Item1) tensors["p:" + name] = x;
         foreach (var (name, x) in state.Online.Item2) tensors["b:" + name] = x;
-        var tree = new FSharpMap<string, Leaf>(tensors.Select(t => Tuple.Create(t.Key, Leaf.NewValue(t.Value))));
+        var leaves = tensors.Select(t => Tuple.Create(t.Key, Leaf.NewValue(t.Value)));
+        var tree = new FSharpMap<string, Leaf>(leaves);
         var written = Safetensors.write(path, Empty<string>(), tree);
         if (written.IsError) throw new InvalidOperationException(ErrorModule.message(written.ErrorValue));
     }
 
     private static FSharpMap<string, T> Empty<T>() => new([]);
 
-    private static Named<FSharpFunc<Progress, double>> Constant(double value) => ScheduleModule.constant(value);
+    private static Named<FSharpFunc<Progress, double>> Constant(double value) =>
+        ScheduleModule.constant(value);
 
     private Machine Machine(Precision precision)
     {

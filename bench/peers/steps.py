@@ -8,7 +8,7 @@ one of
   competent  PyTorch written well: besides, bfloat16 autocast and channels-last.
 
 Requests come one a line: "start" (version and threads), "time STEPS" (seconds a step), "check" (loss of the first
-step, what its attack reached, loss of the second step).
+step, and what its attack reached).
 """
 
 import json
@@ -182,6 +182,6 @@ def serve(make):
         else:
             reached = peer.reached()
             peer.restart()
-            answer = f"{peer.step()} {reached} {peer.step()}"
+            answer = f"{peer.step()} {reached}"
             peer.restart()
         print(answer, flush=True)

@@ -14,7 +14,7 @@ type DemoArguments =
             | Out _ -> "folder of the two runs (default: runs/demo)."
             | Json _ -> "also write the figures to this file, as JSON."
             | Seed _ -> "seed of every draw (default: 1)."
-            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Threads _ -> "threads of libtorch (default: as many as there are processors)."
 
 type PretrainArguments =
     | [<AltCommandLine "-m">] Method of NAME: string
@@ -59,7 +59,7 @@ type PretrainArguments =
             | Device _ -> "cpu, cuda or cuda:N (default: cpu)."
             | Precision _ ->
                 "auto, float32 or bfloat16, for training and attack passes (default: auto, bfloat16 where the machine has it)."
-            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Out _ -> "folder of the run (default: runs/METHOD-DATASET)."
             | Config _ -> "repeat the run of a run.json; other options change what it says."
             | Resume _ -> "go on with the interrupted run in this folder."
@@ -90,7 +90,7 @@ type EvaluateArguments =
                 "what the attacks may do, as linf:8/255 or l2:0.5; may be repeated (default: the run's, else linf:8/255)."
             | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
             | Seed _ -> "seed of every draw (default: 1)."
-            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Json _ -> "also write the figures to this file, as JSON."
 
 type MethodsArguments =

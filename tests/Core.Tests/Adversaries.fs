@@ -122,7 +122,7 @@ let tests =
 
                 let calls (still: Pass) =
                     let calls = ResizeArray<string>()
-                    let apply call parameters buffers (images: Tensor) =
+                    let apply (call: Call) parameters buffers (images: Tensor) =
                         calls.Add(sprintf "%s %d" (Branch.name call.Branch) images.shape[0])
                         network.Apply call parameters buffers images
                     let counting = { network with Apply = apply; Fold = Network.unfolded apply }

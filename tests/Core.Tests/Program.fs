@@ -54,6 +54,7 @@ let main args =
         Layers.tests
         Nets.tests
         Branches.tests
+        Foldings.tests
         Ascents.tests
         Iterates.tests
         Assaults.tests
@@ -96,6 +97,7 @@ let main args =
         Orders.tests
         Coresets.tests
         Proofs.tests
+        Lowered.tests
         Presets.tests
         Resumes.tests
         Probes.tests

@@ -30,6 +30,12 @@ module Layer =
     let fold (fixed': Fixed) (layer: Layer) : Tensor -> Tensor =
         Part.compile fixed'.Prepare (layer.Fold fixed')
 
+    // What stands between two layers is freed as soon as it is used; what gradients need, libtorch holds.
+    let private through (start: Tensor) (x: Tensor, buffers) (run: Tensor * Buffers -> Tensor * Buffers) =
+        let next = run (x, buffers)
+        if not (obj.ReferenceEquals(x, start)) then x.Dispose()
+        next
+
     /// One after the other.
     let sequence (layers: Layer list) = {
         Text = layers |> List.map _.Text |> List.filter ((<>) "") |> String.concat " - "
@@ -39,8 +45,9 @@ module Layer =
                 |> List.map (fun layer -> layer.Init draw)
                 |> List.fold (fun (ps, bs) (p, b) -> merge ps p, merge bs b) (Map.empty, Map.empty)
         Run =
-            fun call parameters start ->
-                (start, layers) ||> List.fold (fun at layer -> layer.Run call parameters at)
+            fun call parameters (x, buffers) ->
+                ((x, buffers), layers)
+                ||> List.fold (fun at layer -> through x at (layer.Run call parameters))
         Fold = fun fixed' -> layers |> List.collect (fun layer -> layer.Fold fixed')
     }
 
@@ -55,17 +62,17 @@ module Layer =
                 fun call parameters (x, buffers) ->
                     let y, buffers = main.Run call parameters (x, buffers)
                     let skip, buffers = shortcut.Run call parameters (x, buffers)
-                    y + skip, buffers
+                    Part.add y skip, buffers
             Fold =
                 fun fixed' ->
                     let main, shortcut = fold fixed' main, fold fixed' shortcut
-                    [ Function(fun x -> main x + shortcut x) ]
+                    [ Sum(fun x -> Part.add (main x) (shortcut x)) ]
         }
 
     /// x itself.
     let identity = pure' "" (fun x -> x.alias ())
 
-    let relu = pure' "ReLU" (fun x -> x.relu ())
+    let relu = { pure' "ReLU" (fun x -> x.relu ()) with Fold = fun _ -> [ Relu ] }
 
     /// main(x) + shortcut(x), then ReLU.
     let residual main shortcut = { sequence [ sum main shortcut; relu ] with Text = sprintf "[%s]" main.Text }

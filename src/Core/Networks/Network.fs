@@ -105,15 +105,15 @@ module Output =
         yield! Map.values output.Heads
     }
 
-    /// The rows of one view out of a batch of several.
-    let narrow start length output =
-        let rows (x: Tensor) = x.narrow (0L, start, length)
+    /// Each of its tensors as f makes it.
+    let map (f: Tensor -> Tensor) output = {
+        Features = f output.Features
+        Embedding = f output.Embedding
+        Heads = output.Heads |> Map.map (fun _ -> f)
+    }
 
-        {
-            Features = rows output.Features
-            Embedding = rows output.Embedding
-            Heads = output.Heads |> Map.map (fun _ -> rows)
-        }
+    /// The rows of one view out of a batch of several.
+    let narrow start length output = output |> map (fun x -> x.narrow (0L, start, length))
 
 [<RequireQualifiedAccess>]
 module Network =

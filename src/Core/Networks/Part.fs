@@ -9,10 +9,19 @@ type Part =
     | Product of weight: Tensor * bias: Tensor * run: (Tensor -> Tensor -> Tensor -> Tensor)
     /// Each channel times its scale, plus its shift: a batch norm; alone is the same as one function.
     | Affine of scale: Tensor * shift: Tensor * alone: (Tensor -> Tensor)
+    /// Two ways through joined.
+    | Sum of (Tensor -> Tensor)
+    | Relu
     | Function of (Tensor -> Tensor)
 
 [<RequireQualifiedAccess>]
 module Part =
+
+    /// The sum of two tensors of the caller's, which are freed.
+    let add (a: Tensor) (b: Tensor) =
+        use a = a
+        use b = b
+        a + b
 
     // Rows of a weight, each times a number of its own.
     let private rows (weight: Tensor) (scale: Tensor) =
@@ -33,14 +42,25 @@ module Part =
     /// The parts as one function, batch norms merged into the product before them (Jacob et al. 2018, section
     /// 3.2). prepare is what becomes of each weight and bias once: another number format or layout.
     let compile (prepare: Tensor -> Tensor) (parts: Part list) : Tensor -> Tensor =
-        let rec functions parts =
+        // fresh: whether no gradient needs what comes in, nor anyone else, so that ReLU may work in place.
+        let rec functions fresh parts =
             match parts with
             | Product(weight, bias, run) :: Affine(scale, shift, _) :: rest ->
-                scaled prepare weight bias run scale shift :: functions rest
-            | Product(weight, bias, run) :: rest -> product prepare weight bias run :: functions rest
-            | Affine(_, _, alone) :: rest -> alone :: functions rest
-            | Function f :: rest -> f :: functions rest
+                scaled prepare weight bias run scale shift :: functions true rest
+            | Product(weight, bias, run) :: rest -> product prepare weight bias run :: functions true rest
+            | Affine(_, _, alone) :: rest -> alone :: functions true rest
+            | Sum f :: rest -> f :: functions true rest
+            | Relu :: rest ->
+                (if fresh then _.relu_() else _.relu()) :: functions false rest
+            | Function f :: rest -> f :: functions false rest
             | [] -> []
 
-        let functions = functions parts
-        fun x -> (x, functions) ||> List.fold (fun x f -> f x)
+        let functions = functions false parts
+
+        fun start ->
+            (start, functions)
+            ||> List.fold (fun x f ->
+                let next = f x
+                let isFree = not (obj.ReferenceEquals(x, start) || obj.ReferenceEquals(x, next))
+                if isFree then x.Dispose()
+                next)

@@ -1,6 +1,7 @@
 namespace AdvContrast.Core
 
 open System
+open AdvContrast.Torch.Engine
 open TorchSharp
 
 /// A training run to be: what runs, on what, and how.
@@ -196,8 +197,9 @@ module Training =
     // A step may spoil the weights while its own loss is still finite; such a state must reach no checkpoint.
     let private isFinite (parameters: Parameters) =
         Scope.value (fun () ->
-            let largest = parameters |> Map.values |> Seq.map _.abs().max()
-            torch.stack(largest).isfinite().all().item<bool>())
+            // One look at each: what is not finite is not in its sum either.
+            let sums = parameters |> Map.values |> Seq.map _.sum()
+            torch.stack(sums).isfinite().all().item<bool>())
 
     // After the last of the chosen batches the epoch is over.
     let private ended training chosen (progress: Progress) =
@@ -236,6 +238,7 @@ module Training =
     /// enumerator frees everything. It ends when the epochs are done, or with Error.Diverged at a loss, or
     /// weights, that are not finite.
     let events training (from: unit -> State) : seq<Result<Event, Error>> = seq {
+        TorchEngine.Current.KeepMemory() |> ignore
         let state = ref (from ())
         let mutable going = true
 
