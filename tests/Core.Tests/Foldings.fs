@@ -36,12 +36,7 @@ let private channelsLast (x: Tensor) =
         x.alias ()
 
 let private folded (network: Network) branch (parameters, buffers) prepare : Tensor -> Output =
-    network.Fold {
-        Branch = branch
-        Parameters = parameters
-        Buffers = buffers
-        Prepare = prepare
-    }
+    network.Fold { Branch = branch; Parameters = parameters; Buffers = buffers; Prepare = prepare }
 
 let private agree tolerance (actual: Output) (expected: Output) =
     let size (x: Tensor) = max 1.0 (floats x |> Array.map abs |> Array.max)
@@ -75,8 +70,7 @@ let tests =
                         let expected, _ = apply network branch Eval weights images
                         folded network branch weights id images |> agree 1e-5 <| expected
 
-                        folded network branch weights channelsLast (channelsLast images)
-                        |> agree 1e-5
+                        folded network branch weights channelsLast (channelsLast images) |> agree 1e-5
                         <| expected)
         ]
 

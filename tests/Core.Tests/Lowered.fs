@@ -12,8 +12,7 @@ open Laws
 open Trials
 
 let private needAutocast () =
-    if not TorchEngine.Current.HasAutocast then
-        skiptest "this source of tensors has no autocast"
+    if not TorchEngine.Current.HasAutocast then skiptest "this source of tensors has no autocast"
 
 // What a method's adversary reaches when it computes in some precision, scored in float32.
 let private reached precision (t: Training) =
@@ -28,12 +27,7 @@ let private reached precision (t: Training) =
                 Call = { pass.Call with Mixed = false }
         })
 
-    let step = {
-        t.Method.Step with
-            Passes = passes
-            Loss = adversary.Objective
-            Measures = fun _ -> []
-    }
+    let step = { t.Method.Step with Passes = passes; Loss = adversary.Objective; Measures = fun _ -> [] }
 
     let state = inScope (Training.start t)
     let machine = { t.Machine with Precision = precision }
@@ -74,23 +68,11 @@ let private flat count () =
 let private late precision seed =
     use data = middles 256
 
-    let c = {
-        sizes with
-            Width = Some 8
-            Batch = Some 32
-            Epochs = Some 25
-            Seed = seed
-    }
+    let c = { sizes with Width = Some 8; Batch = Some 32; Epochs = Some 25; Seed = seed }
 
     let t =
         Expect.wantOk
-            (Configuration.training
-                c
-                (updating (adam 1e-3) Acl.dualStream)
-                precision
-                cpu
-                data
-                Map.empty)
+            (Configuration.training c (updating (adam 1e-3) Acl.dualStream) precision cpu data Map.empty)
             "a training"
 
     Training.events t (fun () -> Training.start t)
@@ -102,13 +84,15 @@ let private late precision seed =
 let tests =
     testList "Lowered" [
         for method in [ Acl.dualStream; Acl.adversarialToStandard; Clae.method ] do
-            test (method.Name + ": an attack in bfloat16 reaches what it reaches in float32, to 1 %") (fun () ->
-                needAutocast ()
+            test
+                (method.Name + ": an attack in bfloat16 reaches what it reaches in float32, to 1 %")
+                (fun () ->
+                    needAutocast ()
 
-                trying method (fun t ->
-                    let full, low = reached Precision.Float32 t, reached Precision.BFloat16 t
-                    Expect.notEqual low full "the precision matters"
-                    close (0.01 * abs full) [| low |] [| full |] "objective"))
+                    trying method (fun t ->
+                        let full, low = reached Precision.Float32 t, reached Precision.BFloat16 t
+                        Expect.notEqual low full "the precision matters"
+                        close (0.01 * abs full) [| low |] [| full |] "objective"))
 
         testCase "50 steps leave no more tensors than two" (flat 50)
 

@@ -122,8 +122,7 @@ module Layer =
                 fun draw ->
                     single weight (kaiming [ output; input; size; size ] (float (output * size * size))) draw,
                     Map.empty
-            Run =
-                fun _ parameters (x, buffers) -> run x parameters[weight] null, buffers
+            Run = fun _ parameters (x, buffers) -> run x parameters[weight] null, buffers
             Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], null, run) ]
         }
 
@@ -139,10 +138,8 @@ module Layer =
                     let start shape name = single name (begun shape) draw
                     let parameters = start [ output; input ] weight
                     (if bias then merge parameters (start [ output ] offset) else parameters), Map.empty
-            Run =
-                fun _ parameters (x, buffers) -> run x parameters[weight] (of' parameters), buffers
-            Fold =
-                fun fixed' -> [ Product(fixed'.Parameters[weight], of' fixed'.Parameters, run) ]
+            Run = fun _ parameters (x, buffers) -> run x parameters[weight] (of' parameters), buffers
+            Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], of' fixed'.Parameters, run) ]
         }
 
     /// A linear map, started as PyTorch starts one: [n; input] -> [n; output].
@@ -194,16 +191,14 @@ module Layer =
                         y, buffers |> Map.add (named "running_mean") mean |> Map.add (named "running_var") var
             Fold =
                 fun fixed' ->
-                    let weight, bias, mean, var =
-                        tensorsOf fixed'.Branch fixed'.Parameters fixed'.Buffers
+                    let weight, bias, mean, var = tensorsOf fixed'.Branch fixed'.Parameters fixed'.Buffers
                     let scale =
                         Scope.tensor (fun () ->
-                            let scale = (var + epsilon).rsqrt ()
+                            let scale = (var + epsilon).rsqrt()
                             if learnt then scale * weight else scale)
                     let shift =
                         Scope.tensor (fun () -> if learnt then bias - mean * scale else (mean * scale).neg())
-                    let alone (x: Tensor) =
-                        torch.nn.functional.batch_norm (x, mean, var, weight, bias, false)
+                    let alone (x: Tensor) = torch.nn.functional.batch_norm (x, mean, var, weight, bias, false)
                     [ Affine(scale, shift, alone) ]
         }
 

@@ -50,8 +50,7 @@ module Part =
             | Product(weight, bias, run) :: rest -> product prepare weight bias run :: functions true rest
             | Affine(_, _, alone) :: rest -> alone :: functions true rest
             | Sum f :: rest -> f :: functions true rest
-            | Relu :: rest ->
-                (if fresh then _.relu_() else _.relu()) :: functions false rest
+            | Relu :: rest -> (if fresh then _.relu_() else _.relu()) :: functions false rest
             | Function f :: rest -> f :: functions false rest
             | [] -> []
 

@@ -92,18 +92,17 @@ module Transform =
                 let each f (tensors: Parameters) =
                     tensors |> Map.map (fun name x -> Scope.tensor (fun () -> f name x))
                 let first =
-                    updates
-                    |> each (fun name g -> (first[name] * beta1).add_ (g, (1.0 - beta1).ToScalar()))
+                    updates |> each (fun name g -> (first[name] * beta1).add_(g, (1.0 - beta1).ToScalar()))
                 let second =
                     updates
-                    |> each (fun name g -> (second[name] * beta2).addcmul_ (g, g, (1.0 - beta2).ToScalar()))
+                    |> each (fun name g -> (second[name] * beta2).addcmul_(g, g, (1.0 - beta2).ToScalar()))
                 let correction1 = 1.0 - beta1 ** float steps
                 let root2 = sqrt (1.0 - beta2 ** float steps)
 
                 // (m / c1) / (sqrt(v / c2) + epsilon), both over the root of c2.
                 let step name (m: Tensor) =
-                    let deviation = second[name].sqrt().add_ ((epsilon * root2).ToScalar())
-                    (m / deviation).mul_ ((root2 / correction1).ToScalar())
+                    let deviation = second[name].sqrt().add_((epsilon * root2).ToScalar())
+                    (m / deviation).mul_((root2 / correction1).ToScalar())
 
                 each step first,
                 store "second" (store "first" state first) second |> Map.add "steps" (Whole steps)

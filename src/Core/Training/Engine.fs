@@ -136,7 +136,7 @@ module Engine =
         let towards (now: Map<string, Tensor>) (before: Map<string, Tensor>) =
             before
             |> Map.map (fun name x ->
-                Scope.tensor (fun () -> (x * decay).add_ (now[name], (1.0 - decay).ToScalar())))
+                Scope.tensor (fun () -> (x * decay).add_(now[name], (1.0 - decay).ToScalar())))
 
         let buffers =
             match average.Statistics with

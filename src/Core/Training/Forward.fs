@@ -78,7 +78,7 @@ module internal Forward =
     let private prepared machine pass (weight: Tensor) =
         Scope.tensor (fun () ->
             let weight = if isLow machine pass then weight.``to`` torch.bfloat16 else weight
-            (laidOut machine weight).alias ())
+            (laidOut machine weight).alias())
 
     /// A pass with its weights made ready for many batches, where nothing is learnt from it.
     let ready machine state parameters stage (pass: Pass) : (Tensor -> Output * Buffers) option =
@@ -139,8 +139,7 @@ module internal Forward =
             run machine (network.Apply call parameters buffers) stage pass
 
     /// The stage after a pass.
-    let forward machine state parameters stage pass =
-        forwardBy machine state parameters stage (pass, None)
+    let forward machine state parameters stage pass = forwardBy machine state parameters stage (pass, None)
 
     let scene (state: State) (batch: Batch) (stage: Stage) : Scene = {
         Progress = state.Progress

@@ -69,8 +69,7 @@ module internal Raising =
             adversary.Passes
             |> List.filter (isFixed >> not)
             |> List.map (fun pass ->
-                pass,
-                if adversary.Leaks then None else Forward.ready machine state parameters prepared pass)
+                pass, if adversary.Leaks then None else Forward.ready machine state parameters prepared pass)
 
         let origins = adversary.Makes |> List.map (fun (_, from) -> stage.Views[from])
         let sizes = origins |> List.map (fun x -> x.shape[0])
@@ -106,10 +105,7 @@ module internal Raising =
                 | Some(pass, other) ->
                     twins <- None
 
-                    moving
-                    |> List.filter (fun (p, _) -> p <> pass)
-                    |> run
-                    |> standIn stage (pass, other)
+                    moving |> List.filter (fun (p, _) -> p <> pass) |> run |> standIn stage (pass, other)
 
 
             // Statistics that a pass of the attack moves outlive this look at it.
