@@ -1,5 +1,4 @@
 using System.Linq;
-using AdvContrast.Bench.Kernel;
 using BenchmarkDotNet.Running;
 
 namespace AdvContrast.Bench;
@@ -11,9 +10,14 @@ internal static class Program
         switch (args.FirstOrDefault())
         {
             case "kernel":
-                return Comparison.Run(args[1..]);
-            case Answers.Command:
-                Answers.Run(args[1..]);
+                return Kernel.Comparison.Run(args[1..]);
+            case "steps":
+                return Steps.Comparison.Run(args[1..]);
+            case Kernel.Answers.Command:
+                Kernel.Answers.Run(args[1..]);
+                return 0;
+            case Steps.Answers.Command:
+                Steps.Answers.Run(args[1..]);
                 return 0;
         }
         if (args.Contains("--quick"))

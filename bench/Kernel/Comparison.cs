@@ -24,9 +24,6 @@ internal static class Comparison
 
     private static readonly JsonSerializerOptions Json = new() { WriteIndented = true };
 
-    private static readonly string Python =
-        Environment.GetEnvironmentVariable("ADVCONTRAST_PYTHON") ?? "/usr/bin/python3";
-
     /// <summary>One side: milliseconds a call, in turn, and the most memory that it took, in MiB.</summary>
     internal sealed record Figures(string Torch, List<double> Milliseconds)
     {
@@ -124,10 +121,13 @@ internal static class Comparison
     private static Side Ours(Loss loss, int embeddings) => Start(
         loss, embeddings, Environment.ProcessPath!, typeof(Comparison).Assembly.Location, Answers.Command);
 
-    private static Side Theirs(Loss loss, int embeddings) => Start(loss, embeddings, Python, Peer);
+    private static Side Theirs(Loss loss, int embeddings) => Start(loss, embeddings, Side.Python, Peer);
 
     private static Side Start(Loss loss, int embeddings, string program, params string[] command) =>
-        new(program, command, loss, embeddings / loss.Views, Width, Threads);
+        new(program, [.. command, loss.Name, .. Numbers(loss, embeddings)], Threads);
+
+    private static IEnumerable<string> Numbers(Loss loss, int embeddings) =>
+        new[] { loss.Views, embeddings / loss.Views, Width, Threads }.Select(number => number.ToString());
 
     /// <summary>Times both sides in turn, in processes of their own.</summary>
     private static void Measure(Loss loss, Row row, int calls)

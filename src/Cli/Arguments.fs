@@ -14,7 +14,7 @@ type DemoArguments =
             | Out _ -> "folder of the two runs (default: runs/demo)."
             | Json _ -> "also write the figures to this file, as JSON."
             | Seed _ -> "seed of every draw (default: 1)."
-            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Threads _ -> "threads of libtorch (default: as many as there are processors)."
 
 type PretrainArguments =
     | [<AltCommandLine "-m">] Method of NAME: string
@@ -65,7 +65,7 @@ type PretrainArguments =
             | Device _ -> "cpu, cuda or cuda:N (default: cpu)."
             | Precision _ ->
                 "auto, float32 or bfloat16, for training and attack passes (default: auto, bfloat16 where the machine has it)."
-            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Checkpoint_Every _ ->
                 "when a checkpoint is written, besides at the end: epoch, 500 for steps, or 10min (default: epoch)."
             | Keep _ -> "checkpoints that the folder keeps, the newest and those before it (default: 2)."
@@ -106,7 +106,7 @@ type EvaluateArguments =
                 "what the attacks may do, as linf:8/255 or l2:0.5; may be repeated (default: the run's, else linf:8/255)."
             | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
             | Seed _ -> "seed of every draw (default: 1)."
-            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Json _ -> "also write the figures to this file, as JSON."
 
 type ExportArguments =
@@ -153,7 +153,7 @@ type AttackArguments =
             | Images _ -> "attack the first so many test images (default: 100)."
             | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
             | Seed _ -> "seed of every draw (default: 1)."
-            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Json _ -> "also write the figures to this file, as JSON."
 
 type AuditArguments =
@@ -180,7 +180,7 @@ type AuditArguments =
             | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
             | Surrogate _ -> "another run, whose adversarial images are tried on this one (default: none)."
             | Seed _ -> "seed of every draw (default: 1)."
-            | Threads _ -> "threads of libtorch (default: its own choice)."
+            | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Json _ -> "also write the checks to this file, as JSON."
 
 type MethodsArguments =

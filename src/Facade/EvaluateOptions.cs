@@ -45,7 +45,7 @@ public sealed record EvaluateOptions
     /// <summary>The seed of every draw: the same seed gives the same accuracies.</summary>
     public ulong Seed { get; init; } = 1;
 
-    /// <summary>Threads of libtorch, 1 or more; null leaves its own choice.</summary>
+    /// <summary>Threads of libtorch, 1 or more; null leaves them: as many as processors.</summary>
     public int? Threads { get; init; }
 
     /// <summary>A file in which AutoAttack notes where it stands, so that an evaluation that was stopped goes

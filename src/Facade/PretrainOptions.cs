@@ -73,7 +73,7 @@ public sealed record PretrainOptions
     /// </summary>
     public string Precision { get; init; } = defaults.Precision;
 
-    /// <summary>Threads of libtorch, 1 or more; null leaves its own choice.</summary>
+    /// <summary>Threads of libtorch, 1 or more; null leaves them: as many as processors.</summary>
     public int? Threads { get; init; }
 
     /// <summary>

@@ -122,13 +122,10 @@ let tests =
 
                 let calls (still: Pass) =
                     let calls = ResizeArray<string>()
-                    let counting = {
-                        network with
-                            Apply =
-                                fun call parameters buffers images ->
-                                    calls.Add(sprintf "%s %d" (Branch.name call.Branch) images.shape[0])
-                                    network.Apply call parameters buffers images
-                    }
+                    let apply (call: Call) parameters buffers (images: Tensor) =
+                        calls.Add(sprintf "%s %d" (Branch.name call.Branch) images.shape[0])
+                        network.Apply call parameters buffers images
+                    let counting = { network with Apply = apply; Fold = Network.unfolded apply }
                     let method =
                         own plainViews [ Pass.train "p" [ "a1"; "v1" ] clean ] (square "p" "a1")
                         |> withAdversary

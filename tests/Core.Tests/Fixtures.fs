@@ -59,16 +59,18 @@ let glass (pixels: int) : Network =
     let show (parameters: Parameters) (images: Tensor) =
         images.reshape [| images.shape[0]; -1L |] * parameters["scale"].``to`` images.dtype
 
+    let apply _ parameters buffers images =
+        let z = show parameters images
+        { Features = z; Embedding = z; Heads = Map.empty }, buffers
+
     {
         Text = "glass"
         FeatureWidth = int64 pixels
         EmbeddingWidth = int64 pixels
         Classes = 10
         Init = fun _ -> Map [ "scale", torch.ones [| 1L |] ], Map.empty
-        Apply =
-            fun _ parameters buffers images ->
-                let z = show parameters images
-                { Features = z; Embedding = z; Heads = Map.empty }, buffers
+        Apply = apply
+        Fold = Network.unfolded apply
     }
 
 /// What steps run on: the CPU, in single precision.

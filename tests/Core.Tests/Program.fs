@@ -61,6 +61,7 @@ let main args =
         Layers.tests
         Nets.tests
         Branches.tests
+        Foldings.tests
         Ascents.tests
         Iterates.tests
         Assaults.tests
@@ -119,6 +120,7 @@ let main args =
         Orders.tests
         Coresets.tests
         Proofs.tests
+        Lowered.tests
         Presets.tests
         Resumes.tests
         Probes.tests

@@ -10,11 +10,8 @@ using TorchSharp;
 
 Test[] lists =
 [
-    Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Crafting.Tests, Loading.Tests, BadInput.Tests,
-    Surface.Tests,
-    Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Auditing.Tests, BadInput.Tests, Surface.Tests,
-    Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Fetching.Tests, BadInput.Tests, Surface.Tests,
-    Samples.Tests,
+    Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Crafting.Tests, Auditing.Tests, Loading.Tests,
+    Fetching.Tests, BadInput.Tests, Surface.Tests, Samples.Tests,
 ];
 return TestTree.Run(args, TestTree.TestList("Facade", [.. lists, TestTree.EveryFile(lists)]));
 

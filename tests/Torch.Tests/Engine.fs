@@ -51,6 +51,19 @@ let tests =
             (use _ = torch.no_grad () in w.fill_ (scalar 3.0) |> ignore)
             Expect.equal (product ()) 3.0 "then")
 
+        inScope "memory that is kept serves the next tensor" (fun () ->
+            needSystem ()
+
+            if engine.KeepMemory() then
+                let pages = 64L * 1024L * 1024L
+                let fill () = torch.ones(pages / 4L).Dispose()
+                fill ()
+                let resident () = engine.Memory(torch.CPU).Allocated
+                Expect.isGreaterThan (resident ()) pages "still with the process"
+                let before = resident ()
+                fill ()
+                Expect.isLessThan (abs (resident () - before)) (pages / 4L) "and used again")
+
         inScope "without autocast it says so" (fun () ->
             if not engine.HasAutocast then
                 Expect.throwsT<NotSupportedException>

@@ -55,4 +55,10 @@ let tests =
             Expect.equal (torch.get_num_threads ()) 1 "one"
             torch.set_num_threads before
             Expect.isGreaterThan (torch.get_num_interop_threads ()) 0 "between operators")
+
+        testCase "libtorch takes all processors where nobody has said how many" (fun () ->
+            let said = System.Environment.GetEnvironmentVariable "OMP_NUM_THREADS"
+            let isOurs = AdvContrast.Torch.Engine.TorchEngine.Current.Source = "system"
+            if isOurs && System.String.IsNullOrEmpty said then
+                Expect.equal (torch.get_num_threads ()) System.Environment.ProcessorCount "threads")
     ]

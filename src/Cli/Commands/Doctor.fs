@@ -35,7 +35,8 @@ module Doctor =
             let bfloat16 = if device.HasFastBfloat16 then "computes in bfloat16" else "no bfloat16 arithmetic"
             line "device" (sprintf "%O: %s, %.1f GB, %s" device.Device device.Name memory bfloat16)
 
-        line "threads" (string (torch.get_num_threads ()))
+        let processors = System.Environment.ProcessorCount
+        line "threads" (sprintf "%d, for %d processors" (torch.get_num_threads ()) processors)
         let milliseconds = matmul ()
         line "matmul" (sprintf "512x512 in %.1f ms" milliseconds)
 

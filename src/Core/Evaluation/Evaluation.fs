@@ -21,7 +21,7 @@ type Evaluation = {
     /// How the linear layer is fitted: <c>"quick"</c> or <c>"published"</c>.
     Probe: string
     Seed: uint64
-    /// Threads of libtorch; None leaves its own choice.
+    /// Threads of libtorch; None leaves them: as many as there are processors.
     Threads: int option
     /// A file in which attacks in turn note where they stand, so that an evaluation that was stopped goes on
     /// from there; it is gone when they are done.

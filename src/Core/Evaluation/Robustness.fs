@@ -4,7 +4,7 @@ open System.Globalization
 open TorchSharp
 
 /// One of several attacks in turn.
-type Part = {
+type CascadePart = {
     Name: string
     /// Images that were right after it.
     Correct: int
@@ -21,7 +21,7 @@ type Accuracy = {
     Correct: int
     Total: int
     /// Of attacks in turn, each; else empty.
-    Parts: Part list
+    Parts: CascadePart list
     /// What it took and left, in all.
     Tally: Tally
     /// What a reader must know of the attack: <c>"zero gradient of 3 image(s)"</c>.

@@ -17,6 +17,7 @@ module Backbone =
     /// A network whose embedding is its features.
     let ofLayers text (input: Input) (features: int64) (layers: Layer list) : Network =
         let body = Layer.sequence layers
+        let output features = { Features = features; Embedding = features; Heads = Map.empty }
 
         {
             Text = text
@@ -28,6 +29,12 @@ module Backbone =
                 fun call parameters buffers images ->
                     Shape.rank "n;c;h;w" (nameof images) images
                     let features, buffers = body.Run call parameters (images, buffers)
+                    output features, buffers
+            Fold =
+                fun fixed' ->
+                    let folded = Layer.fold fixed' body
 
-                    { Features = features; Embedding = features; Heads = Map.empty }, buffers
+                    fun images ->
+                        Shape.rank "n;c;h;w" (nameof images) images
+                        output (folded images)
         }

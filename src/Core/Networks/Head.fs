@@ -25,6 +25,13 @@ module Head =
                             let output, buffers = network.Apply call parameters buffers images
                             let x, buffers = head.Run call parameters (input output, buffers)
                             store x output, buffers
+                    Fold =
+                        fun fixed' ->
+                            let below, folded = network.Fold fixed', Layer.fold fixed' head
+
+                            fun images ->
+                                let output = below images
+                                store (folded (input output)) output
             })
 
     // A head whose outcome is the embedding; layers are given the width f of the features.

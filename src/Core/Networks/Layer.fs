@@ -9,6 +9,8 @@ type Layer = {
     Text: string
     Init: Draw -> Parameters * Buffers
     Run: Call -> Parameters -> Tensor * Buffers -> Tensor * Buffers
+    /// The same in eval mode at fixed weights, in parts that merge with those of the layers around it.
+    Fold: Fixed -> Part list
 }
 
 [<RequireQualifiedAccess>]
@@ -21,7 +23,18 @@ module Layer =
         Text = text
         Init = fun _ -> Map.empty, Map.empty
         Run = fun _ _ (x, buffers) -> f x, buffers
+        Fold = fun _ -> [ Function f ]
     }
+
+    /// A layer in eval mode at fixed weights, as one function.
+    let fold (fixed': Fixed) (layer: Layer) : Tensor -> Tensor =
+        Part.compile fixed'.Prepare (layer.Fold fixed')
+
+    // What stands between two layers is freed as soon as it is used; what gradients need, libtorch holds.
+    let private through (start: Tensor) (x: Tensor, buffers) (run: Tensor * Buffers -> Tensor * Buffers) =
+        let next = run (x, buffers)
+        if not (obj.ReferenceEquals(x, start)) then x.Dispose()
+        next
 
     /// One after the other.
     let sequence (layers: Layer list) = {
@@ -32,8 +45,10 @@ module Layer =
                 |> List.map (fun layer -> layer.Init draw)
                 |> List.fold (fun (ps, bs) (p, b) -> merge ps p, merge bs b) (Map.empty, Map.empty)
         Run =
-            fun call parameters start ->
-                (start, layers) ||> List.fold (fun at layer -> layer.Run call parameters at)
+            fun call parameters (x, buffers) ->
+                ((x, buffers), layers)
+                ||> List.fold (fun at layer -> through x at (layer.Run call parameters))
+        Fold = fun fixed' -> layers |> List.collect (fun layer -> layer.Fold fixed')
     }
 
     /// main(x) + shortcut(x) (He et al. 2016, eq. 2).
@@ -47,13 +62,17 @@ module Layer =
                 fun call parameters (x, buffers) ->
                     let y, buffers = main.Run call parameters (x, buffers)
                     let skip, buffers = shortcut.Run call parameters (x, buffers)
-                    y + skip, buffers
+                    Part.add y skip, buffers
+            Fold =
+                fun fixed' ->
+                    let main, shortcut = fold fixed' main, fold fixed' shortcut
+                    [ Sum(fun x -> Part.add (main x) (shortcut x)) ]
         }
 
     /// x itself.
     let identity = pure' "" (fun x -> x.alias ())
 
-    let relu = pure' "ReLU" (fun x -> x.relu ())
+    let relu = { pure' "ReLU" (fun x -> x.relu ()) with Fold = fun _ -> [ Relu ] }
 
     /// main(x) + shortcut(x), then ReLU.
     let residual main shortcut = { sequence [ sum main shortcut; relu ] with Text = sprintf "[%s]" main.Text }
@@ -93,6 +112,8 @@ module Layer =
     let conv name (input: int64) (output: int64) (size: int64) (stride: int64) (padding: int64) =
         let weight = name + ".weight"
         let strides, paddings = [| stride; stride |], [| padding; padding |]
+        let run (x: Tensor) (weight: Tensor) bias =
+            torch.nn.functional.conv2d (x, weight, bias, strides, paddings)
 
         {
             Text =
@@ -101,13 +122,14 @@ module Layer =
                 fun draw ->
                     single weight (kaiming [ output; input; size; size ] (float (output * size * size))) draw,
                     Map.empty
-            Run =
-                fun _ parameters (x, buffers) ->
-                    torch.nn.functional.conv2d (x, parameters[weight], null, strides, paddings), buffers
+            Run = fun _ parameters (x, buffers) -> run x parameters[weight] null, buffers
+            Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], null, run) ]
         }
 
     let private affine name bias (input: int64) (output: int64) (begun: int64 list -> Draw -> Tensor) =
         let weight, offset = name + ".weight", name + ".bias"
+        let of' (parameters: Parameters) = if bias then parameters[offset] else null
+        let run (x: Tensor) (weight: Tensor) bias = torch.nn.functional.linear (x, weight, bias)
 
         {
             Text = sprintf "linear %d" output
@@ -116,10 +138,8 @@ module Layer =
                     let start shape name = single name (begun shape) draw
                     let parameters = start [ output; input ] weight
                     (if bias then merge parameters (start [ output ] offset) else parameters), Map.empty
-            Run =
-                fun _ parameters (x, buffers) ->
-                    let b = if bias then parameters[offset] else null
-                    torch.nn.functional.linear (x, parameters[weight], b), buffers
+            Run = fun _ parameters (x, buffers) -> run x parameters[weight] (of' parameters), buffers
+            Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], of' fixed'.Parameters, run) ]
         }
 
     /// A linear map, started as PyTorch starts one: [n; input] -> [n; output].
@@ -130,10 +150,18 @@ module Layer =
     let linearFromZero name bias (input: int64) (output: int64) =
         affine name bias input output (fun shape _ -> torch.zeros (Array.ofList shape))
 
+    let private epsilon = 1e-5
+
     // Without branches there is one set for all, under the plain names.
     let private norm learnt (branches: Branch list) name (channels: int64) =
         let tensor part = name + "." + part
         let named branch part = if branches.IsEmpty then tensor part else Branch.suffix branch (tensor part)
+
+        // Weight, bias, mean and variance of a branch.
+        let tensorsOf branch (parameters: Parameters) (buffers: Buffers) =
+            let own part = if learnt then parameters[named branch part] else null
+            let kept part = buffers[named branch part]
+            own "weight", own "bias", kept "running_mean", kept "running_var"
 
         let all part (value: float) =
             match branches with
@@ -151,9 +179,7 @@ module Layer =
             Run =
                 fun call parameters (x, buffers) ->
                     let named = named call.Branch
-                    let own part = if learnt then parameters[named part] else null
-                    let weight, bias = own "weight", own "bias"
-                    let mean, var = buffers[named "running_mean"], buffers[named "running_var"]
+                    let weight, bias, mean, var = tensorsOf call.Branch parameters buffers
 
                     match call.Mode with
                     | Eval -> torch.nn.functional.batch_norm (x, mean, var, weight, bias, false), buffers
@@ -163,6 +189,17 @@ module Layer =
                         let y =
                             torch.nn.functional.batch_norm (x, mean, var, weight, bias, true, call.Momentum)
                         y, buffers |> Map.add (named "running_mean") mean |> Map.add (named "running_var") var
+            Fold =
+                fun fixed' ->
+                    let weight, bias, mean, var = tensorsOf fixed'.Branch fixed'.Parameters fixed'.Buffers
+                    let scale =
+                        Scope.tensor (fun () ->
+                            let scale = (var + epsilon).rsqrt()
+                            if learnt then scale * weight else scale)
+                    let shift =
+                        Scope.tensor (fun () -> if learnt then bias - mean * scale else (mean * scale).neg())
+                    let alone (x: Tensor) = torch.nn.functional.batch_norm (x, mean, var, weight, bias, false)
+                    [ Affine(scale, shift, alone) ]
         }
 
     /// Batch normalisation over [n; c] or [n; c; h; w] with weights and running statistics of their own for

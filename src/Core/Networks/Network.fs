@@ -38,6 +38,16 @@ type Output = {
     Heads: Map<string, Tensor>
 }
 
+/// Weights in eval mode that many batches will pass through.
+[<NoEquality; NoComparison>]
+type Fixed = {
+    Branch: Branch
+    Parameters: Parameters
+    Buffers: Buffers
+    /// What becomes of each weight of a convolution or linear map, once: another number format or layout.
+    Prepare: Tensor -> Tensor
+}
+
 /// A network is a function of its parameters. New running statistics are part of the outcome; who wants them
 /// keeps them.
 [<NoEquality; NoComparison>]
@@ -53,6 +63,9 @@ type Network = {
     Init: Draw -> Parameters * Buffers
     /// Images [n; c; h; w] in [0, 1] to the output and the buffers after the pass.
     Apply: Call -> Parameters -> Buffers -> Tensor -> Output * Buffers
+    /// The same in eval mode as a function of images alone, batch norms merged into the weights before them;
+    /// the merged weights belong to the scope in which it was made.
+    Fold: Fixed -> Tensor -> Output
 }
 
 /// A network with its weights, and the branch that it is used by.
@@ -92,18 +105,22 @@ module Output =
         yield! Map.values output.Heads
     }
 
-    /// The rows of one view out of a batch of several.
-    let narrow start length output =
-        let rows (x: Tensor) = x.narrow (0L, start, length)
+    /// Each of its tensors as f makes it.
+    let map (f: Tensor -> Tensor) output = {
+        Features = f output.Features
+        Embedding = f output.Embedding
+        Heads = output.Heads |> Map.map (fun _ -> f)
+    }
 
-        {
-            Features = rows output.Features
-            Embedding = rows output.Embedding
-            Heads = output.Heads |> Map.map (fun _ -> rows)
-        }
+    /// The rows of one view out of a batch of several.
+    let narrow start length output = output |> map (fun x -> x.narrow (0L, start, length))
 
 [<RequireQualifiedAccess>]
 module Network =
+
+    /// Fold for a network that has nothing to merge: its own eval mode.
+    let unfolded (apply: Call -> Parameters -> Buffers -> Tensor -> Output * Buffers) (fixed': Fixed) images =
+        fst (apply (Call.create fixed'.Branch Eval) fixed'.Parameters fixed'.Buffers images)
 
     /// The encoder as a function of images alone: eval mode, one branch, its features [n; f] in float32.
     let encoder branch (parameters: Parameters, buffers: Buffers) network : Tensor -> Tensor =

@@ -36,7 +36,8 @@ module Transform =
         Init = fun _ -> Map.empty
         Update =
             fun progress updates parameters state ->
-                updates |> Map.map (fun name g -> f progress g parameters[name]), state
+                let made name g = Scope.tensor (fun () -> f progress g parameters[name])
+                updates |> Map.map made, state
     }
 
     let private zeros (parameters: Parameters) : Tree =
@@ -50,7 +51,8 @@ module Transform =
     let scale (rate: Schedule) = pointwise ("rate " + rate.Text) (fun progress g _ -> g * rate.Run progress)
 
     /// Adds decay times the parameter (L2 regularisation, coupled as in PyTorch's SGD).
-    let weightDecay (decay: float) = pointwise (sprintf "weight decay %g" decay) (fun _ g p -> g + p * decay)
+    let weightDecay (decay: float) =
+        pointwise (sprintf "weight decay %g" decay) (fun _ g p -> g.add (p, decay.ToScalar()))
 
     // v becomes mu*v + g; the update is made of g and v.
     let private velocity text (mu: float) (update: Tensor -> Tensor -> Tensor) = {
@@ -59,7 +61,7 @@ module Transform =
         Update =
             fun _ updates _ state ->
                 let before = Tree.toTensors (Tree.within "momentum" state)
-                let now = updates |> Map.map (fun name g -> before[name] * mu + g)
+                let now = updates |> Map.map (fun name g -> g.add (before[name], mu.ToScalar()))
                 updates |> Map.map (fun name g -> update g now[name]), store "momentum" state now
     }
 
@@ -67,7 +69,7 @@ module Transform =
     let momentum (mu: float) = velocity "momentum" mu (fun _ v -> v)
 
     /// Nesterov's momentum as PyTorch has it: v becomes mu*v + g, and g + mu*v is the update.
-    let nesterov (mu: float) = velocity "Nesterov momentum" mu (fun g v -> g + v * mu)
+    let nesterov (mu: float) = velocity "Nesterov momentum" mu (fun g v -> g.add (v, mu.ToScalar()))
 
     /// Adam (Kingma and Ba 2015, algorithm 1) with bias correction; the update before the learning rate.
     let adam (beta1: float) (beta2: float) (epsilon: float) = {
@@ -86,16 +88,23 @@ module Transform =
 
                 let first, second =
                     Tree.toTensors (Tree.within "first" state), Tree.toTensors (Tree.within "second" state)
-                let first = updates |> Map.map (fun name g -> first[name] * beta1 + g * (1.0 - beta1))
+                // Tensors of our own are changed in place: as few looks at all parameters as can be.
+                let each f (tensors: Parameters) =
+                    tensors |> Map.map (fun name x -> Scope.tensor (fun () -> f name x))
+                let first =
+                    updates |> each (fun name g -> (first[name] * beta1).add_(g, (1.0 - beta1).ToScalar()))
                 let second =
-                    updates |> Map.map (fun name g -> second[name] * beta2 + g.square () * (1.0 - beta2))
+                    updates
+                    |> each (fun name g -> (second[name] * beta2).addcmul_(g, g, (1.0 - beta2).ToScalar()))
                 let correction1 = 1.0 - beta1 ** float steps
-                let correction2 = 1.0 - beta2 ** float steps
+                let root2 = sqrt (1.0 - beta2 ** float steps)
 
+                // (m / c1) / (sqrt(v / c2) + epsilon), both over the root of c2.
                 let step name (m: Tensor) =
-                    (m / correction1) / ((second[name] / correction2).sqrt() + epsilon)
+                    let deviation = second[name].sqrt().add_((epsilon * root2).ToScalar())
+                    (m / deviation).mul_((root2 / correction1).ToScalar())
 
-                Map.map step first,
+                each step first,
                 store "second" (store "first" state first) second |> Map.add "steps" (Whole steps)
     }
 
@@ -126,12 +135,12 @@ module Transform =
 
             let decayed =
                 if rule.DecaysAlways then
-                    g + w * rule.Decay
+                    g.add (w, rule.Decay.ToScalar())
                 else
                     let decay = torch.full_like (ratio, rule.Decay.ToScalar())
                     g + w * torch.where (none, torch.zeros_like decay, decay)
 
-            decayed * torch.where (none, torch.ones_like ratio, ratio))
+            decayed.mul_ (torch.where (none, torch.ones_like ratio, ratio)))
 
     /// LARS as ACL's code has it: nothing added to the norms, nothing cut, and the decay always. After a
     /// <c>weightDecay</c> of its own, with decay 0 here, it is that of SimCLR's code.

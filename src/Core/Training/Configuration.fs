@@ -42,7 +42,7 @@ type Configuration = {
     /// Of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, or <c>"auto"</c> for bfloat16
     /// where the machine computes in it. Losses, statistics, weights and all evaluation are float32.
     Precision: string
-    /// Threads of libtorch; None leaves its own choice.
+    /// Threads of libtorch; None leaves them: as many as there are processors.
     Threads: int option
     /// When a checkpoint is written, besides at the end: as <c>Rhythm.parse</c> reads it; None: every epoch.
     CheckpointEvery: string option

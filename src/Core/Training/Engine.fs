@@ -150,7 +150,9 @@ module Engine =
         let parametersBefore, buffersBefore = state.Averages[average.Name]
 
         let towards (now: Map<string, Tensor>) (before: Map<string, Tensor>) =
-            before |> Map.map (fun name x -> x * decay + now[name] * (1.0 - decay))
+            before
+            |> Map.map (fun name x ->
+                Scope.tensor (fun () -> (x * decay).add_(now[name], (1.0 - decay).ToScalar())))
 
         let buffers =
             match average.Statistics with

@@ -3,11 +3,16 @@ namespace AdvContrast.Core
 open AdvContrast.Torch.Engine
 open TorchSharp
 
-/// The number format of passes that may run in a lower precision.
+/// How the passes of training compute.
 [<RequireQualifiedAccess>]
 type Precision =
+    /// In float32.
     | Float32
+    /// Passes that may run in a lower precision: products in bfloat16, statistics and losses in float32.
     | BFloat16
+    /// In float32 with the very operations that the method names: nothing is merged, no layout changed. For
+    /// comparisons.
+    | Plain
 
 /// What a step runs on.
 [<NoEquality; NoComparison>]
@@ -59,18 +64,52 @@ module internal Forward =
             let model = machine.Frozen[name]
             model.Network, { pass.Call with Branch = model.Branch }, fst model.Weights, snd model.Weights
 
-    // Runs a pass over named views as one batch and slices its outcome by view.
-    let forward machine state parameters (stage: Stage) (pass: Pass) =
-        let views = pass.Views |> List.map (fun name -> stage.Views[name])
+    let private isLow machine (pass: Pass) = pass.Call.Mixed && machine.Precision = Precision.BFloat16
+
+    // Convolutions read the channels of a pixel together fastest.
+    let private laidOut machine (x: Tensor) =
+        if machine.Precision = Precision.Plain || x.shape.Length <> 4 then
+            x
+        else
+            TorchEngine.Current.ToMemoryFormat(x, MemoryFormat.ChannelsLast)
+
+    // A weight of a convolution or linear map as a pass takes it. Autocast would do the same anew in every pass
+    // that does not learn.
+    let private prepared machine pass (weight: Tensor) =
+        Scope.tensor (fun () ->
+            let weight = if isLow machine pass then weight.``to`` torch.bfloat16 else weight
+            (laidOut machine weight).alias())
+
+    /// A pass with its weights made ready for many batches, where nothing is learnt from it.
+    let ready machine state parameters stage (pass: Pass) : (Tensor -> Output * Buffers) option =
         let network, call, parameters, buffers = computing machine state parameters stage pass
-        let images = torch.cat (ResizeArray views, 0L)
+
+        if machine.Precision = Precision.Plain || call.Mode <> Eval then
+            None
+        else
+            use _ = torch.no_grad ()
+
+            let folded =
+                network.Fold {
+                    Branch = call.Branch
+                    Parameters = parameters
+                    Buffers = buffers
+                    Prepare = prepared machine pass
+                }
+
+            Some(fun images -> folded images, buffers)
+
+    // Runs a pass over named views as one batch and slices its outcome by view.
+    let private run machine apply (stage: Stage) (pass: Pass) =
+        let views = pass.Views |> List.map (fun name -> stage.Views[name])
+        let images = laidOut machine (torch.cat (ResizeArray views, 0L))
 
         let output, after =
-            if pass.Call.Mixed && machine.Precision = Precision.BFloat16 then
+            if isLow machine pass then
                 use _ = TorchEngine.Current.Autocast(machine.Device.``type``, torch.ScalarType.BFloat16)
-                network.Apply call parameters buffers images
+                apply images
             else
-                network.Apply call parameters buffers images
+                apply images
 
         let rows = views |> List.map (fun v -> v.shape[0])
         let starts = rows |> List.scan (+) 0L
@@ -90,6 +129,17 @@ module internal Forward =
                 Outputs = outputs
                 Buffers = if keeps then Map.add pass.Who after stage.Buffers else stage.Buffers
         }
+
+    /// The stage after a pass, by its weights made ready where they are.
+    let forwardBy machine state parameters stage (pass, apply) =
+        match apply with
+        | Some apply -> run machine apply stage pass
+        | None ->
+            let network, call, parameters, buffers = computing machine state parameters stage pass
+            run machine (network.Apply call parameters buffers) stage pass
+
+    /// The stage after a pass.
+    let forward machine state parameters stage pass = forwardBy machine state parameters stage (pass, None)
 
     let scene (state: State) (batch: Batch) (stage: Stage) : Scene = {
         Progress = state.Progress

@@ -6,6 +6,49 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal Raising =
 
+    // At its first look an attack that begins at its origins has moved nothing: a pass over its views sees
+    // what one over their origins sees. That one, and the one that stands for it.
+    let private twins (adversary: Adversary) (passes: Pass list) =
+        let origins = Map.ofList adversary.Makes
+        let isMoving (pass: Pass) = pass.Views |> List.exists origins.ContainsKey
+        let seen (pass: Pass) =
+            pass.Views |> List.map (fun view -> Map.tryFind view origins |> Option.defaultValue view)
+
+        match passes |> List.filter _.Keep with
+        | [ a; b ] when
+            adversary.Ascent.Start = AtInput
+            && adversary.Ascent.After.IsNone
+            && not adversary.Leaks
+            && a.Who = b.Who
+            && a.Call = b.Call
+            && seen a = seen b
+            && isMoving a <> isMoving b
+            ->
+            Some(if isMoving b then a, b else b, a)
+        | _ -> None
+
+    // What a pass over the same images gave, for its twin. The statistics move once more: towards the same s,
+    // by m (s - r) and then by (1 - m) m (s - r).
+    let private standIn (before: Forward.Stage) (pass: Pass, other: Pass) (after: Forward.Stage) =
+        let outputs =
+            (after.Outputs, List.zip pass.Views other.Views)
+            ||> List.fold (fun outputs (view, seen) ->
+                outputs
+                |> Map.add (pass.Name, view) (Output.map _.detach() after.Outputs[(other.Name, seen)]))
+
+        let again name (now: Tensor) =
+            let was = before.Buffers[pass.Who][name]
+            if obj.ReferenceEquals(was, now) then
+                now
+            else
+                Scope.tensor (fun () -> now + (now - was) * (1.0 - pass.Call.Momentum))
+
+        {
+            after with
+                Outputs = outputs
+                Buffers = after.Buffers |> Map.change pass.Who (Option.map (Map.map again))
+        }
+
     // Adds the views that an adversary makes.
     let raiseViews machine trains (state: State) batch draw (stage: Forward.Stage) (adversary: Adversary) =
         let made = adversary.Makes |> List.map fst
@@ -20,7 +63,14 @@ module internal Raising =
             |> List.filter isFixed
             |> List.fold (Forward.forward machine state parameters) stage
 
-        let moving = adversary.Passes |> List.filter (isFixed >> not)
+        // Batch norms are merged into the weights, and those cast, once for all iterations; but a gradient
+        // that leaks into the parameters is one of them as they are.
+        let moving =
+            adversary.Passes
+            |> List.filter (isFixed >> not)
+            |> List.map (fun pass ->
+                pass, if adversary.Leaks then None else Forward.ready machine state parameters prepared pass)
+
         let origins = adversary.Makes |> List.map (fun (_, from) -> stage.Views[from])
         let sizes = origins |> List.map (fun x -> x.shape[0])
 
@@ -34,6 +84,10 @@ module internal Raising =
             List.fold2 (fun views name x -> Map.add name x views) views made (split images)
 
         let mutable buffers, leaked = prepared.Buffers, prepared.Leaked
+
+        let mutable twins =
+            if machine.Precision = Precision.Plain then None else twins adversary (List.map fst moving)
+
         let home = torch.CurrentDisposeScope
 
         let objective images =
@@ -42,7 +96,17 @@ module internal Raising =
                     Views = addTo prepared.Views images
                     Buffers = buffers
             }
-            let after = moving |> List.fold (Forward.forward machine state parameters) stage
+
+            let run = List.fold (Forward.forwardBy machine state parameters) stage
+
+            let after =
+                match twins with
+                | None -> run moving
+                | Some(pass, other) ->
+                    twins <- None
+
+                    moving |> List.filter (fun (p, _) -> p <> pass) |> run |> standIn stage (pass, other)
+
 
             // Statistics that a pass of the attack moves outlive this look at it.
             if not (obj.ReferenceEquals(after.Buffers, buffers)) then

@@ -2,6 +2,7 @@ namespace AdvContrast.Core
 
 open System
 open System.Diagnostics
+open AdvContrast.Torch.Engine
 open TorchSharp
 
 /// A training run to be: what runs, on what, and how.
@@ -226,8 +227,9 @@ module Training =
     // A step may spoil the weights while its own loss is still finite; such a state must reach no checkpoint.
     let private isFinite (parameters: Parameters) =
         Scope.value (fun () ->
-            let largest = parameters |> Map.values |> Seq.map _.abs().max()
-            torch.stack(largest).isfinite().all().item<bool>())
+            // One look at each: what is not finite is not in its sum either.
+            let sums = parameters |> Map.values |> Seq.map _.sum()
+            torch.stack(sums).isfinite().all().item<bool>())
 
     // After the last of the chosen batches the epoch is over.
     let private ended training chosen (progress: Progress) =
@@ -288,6 +290,7 @@ module Training =
     /// The run as events gives it, with the images of a step made on a second thread while the step before it
     /// runs, or on the caller's when they are due. The results are the same, bit for bit.
     let eventsLooking isAhead training (from: unit -> State) : seq<Result<Event, Error>> = seq {
+        TorchEngine.Current.KeepMemory() |> ignore
         let state = ref (from ())
         let mutable going = true
         use ahead = new Ahead<Progress, Seen>(seenAt training, discard)

@@ -28,8 +28,23 @@ internal static class NativeLoader
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? search)
     {
         if (name != LibraryName) return 0;
-        if (loaded == 0) loaded = Load(Folders());
+        if (loaded == 0)
+        {
+            loaded = Load(Folders());
+            TakeAllProcessors();
+        }
         return loaded;
+    }
+
+    /// <summary>
+    /// libtorch's own choice may be one thread where there are more processors. Who has set OpenMP's threads is
+    /// not overruled.
+    /// </summary>
+    private static unsafe void TakeAllProcessors()
+    {
+        if (!string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OMP_NUM_THREADS"))) return;
+        var threads = (delegate* unmanaged<int, int, int>)NativeLibrary.GetExport(loaded, "adv_threads");
+        threads(0, Environment.ProcessorCount);
     }
 
     /// <summary>Where the bridge may lie: beside this assembly, then in ADVCONTRAST_NATIVE.</summary>

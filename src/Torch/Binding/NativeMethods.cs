@@ -112,6 +112,8 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)] internal static partial int adv_threads(int which, int n);
 
+    [LibraryImport(Library)] internal static partial int adv_keep_memory();
+
     [LibraryImport(Library)] internal static partial int adv_device_count(int deviceType);
     [LibraryImport(Library)] internal static partial int adv_synchronize(int deviceType, int deviceIndex);
     [LibraryImport(Library)]

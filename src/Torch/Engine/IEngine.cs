@@ -62,6 +62,12 @@ public interface IEngine
     /// <summary>The memory of a device; for the CPU, of this process.</summary>
     MemoryStatistics Memory(torch.Device device);
 
+    /// <summary>
+    /// From now on the process keeps the memory of freed tensors for the next ones: the system would clear
+    /// every page of theirs anew. False where that cannot be had, or the environment sets malloc's ways.
+    /// </summary>
+    bool KeepMemory();
+
     /// <summary>Gives memory that no tensor uses back to the device.</summary>
     void EmptyCache();
 

@@ -42,6 +42,8 @@ internal sealed class Implementation : IEngine
     public MemoryStatistics Memory(torch.Device device) =>
         device.type == DeviceType.CPU ? Machine.Process() : throw Needs("The memory of a device");
 
+    public bool KeepMemory() => false;
+
     public void EmptyCache() { }
 
     public bool Deterministic

@@ -47,6 +47,8 @@ internal sealed class Implementation : IEngine
         return new MemoryStatistics(bytes[0], bytes[1], bytes[2]);
     }
 
+    public bool KeepMemory() => NativeMethods.adv_keep_memory() != 0;
+
     public void EmptyCache()
     {
         if (!torch.cuda.is_available()) return;

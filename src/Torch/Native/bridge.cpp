@@ -23,8 +23,10 @@
 #include <torch/version.h>
 
 #include <dlfcn.h>
+#include <malloc.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -552,6 +554,19 @@ int32_t adv_threads(int32_t which, int32_t n) {
     now = which == 0 ? at::get_num_threads() : static_cast<int32_t>(at::get_num_interop_threads());
   });
   return now;
+}
+
+int32_t adv_keep_memory() {
+#ifdef __GLIBC__
+  // Whoever has set one of these for the process is not overruled.
+  for (auto name : {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"})
+    if (std::getenv(name)) return 0;
+  constexpr int most = 1 << 30;
+  // One arena: those of other threads are too small for tensors, which would be mapped anew each time.
+  return mallopt(M_ARENA_MAX, 1) && mallopt(M_MMAP_THRESHOLD, most) && mallopt(M_TRIM_THRESHOLD, most);
+#else
+  return 0;
+#endif
 }
 
 int32_t adv_device_count(int32_t device_type) {

@@ -120,6 +120,8 @@ ADV_API int32_t adv_generator_set_state(void* generator, void* state);
 
 // which: 0 within an operator, 1 between operators; n 0 asks.
 ADV_API int32_t adv_threads(int32_t which, int32_t n);
+// Freed memory stays with the process; 0 where that cannot be had or the environment says otherwise.
+ADV_API int32_t adv_keep_memory();
 
 ADV_API int32_t adv_device_count(int32_t device_type);
 ADV_API int32_t adv_synchronize(int32_t device_type, int32_t device_index);

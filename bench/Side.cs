@@ -1,11 +1,12 @@
 using System;
+using System.Collections.Generic;
 using System.Diagnostics;
 using System.Globalization;
 using System.IO;
 using System.Linq;
 using System.Runtime.InteropServices;
 
-namespace AdvContrast.Bench.Kernel;
+namespace AdvContrast.Bench;
 
 /// <summary>A side's process ended although it was to go on: what PyTorch lacks, it has said itself.</summary>
 internal sealed class SideEndedException(string message) : Exception(message);
@@ -13,13 +14,15 @@ internal sealed class SideEndedException(string message) : Exception(message);
 /// <summary>One side of a comparison, in a process of its own that computes only when asked.</summary>
 internal sealed class Side : IDisposable
 {
+    internal static readonly string Python =
+        Environment.GetEnvironmentVariable("ADVCONTRAST_PYTHON") ?? "/usr/bin/python3";
+
     private readonly Process process;
 
     /// <summary>Both sides get the same threads, for libtorch and for the BLAS under it.</summary>
-    internal Side(string program, string[] command, Loss loss, int rows, int width, int threads)
+    internal Side(string program, IEnumerable<string> arguments, int threads)
     {
-        string[] what = [loss.Name, .. new[] { loss.Views, rows, width, threads }.Select(n => n.ToString())];
-        var start = new ProcessStartInfo(program, [.. command, .. what])
+        var start = new ProcessStartInfo(program, arguments)
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
@@ -33,10 +36,10 @@ internal sealed class Side : IDisposable
     /// <summary>Version of libtorch, and its number of threads.</summary>
     internal string Torch { get; }
 
-    /// <summary>Whether this side has the loss.</summary>
+    /// <summary>Whether this side has what it was asked for.</summary>
     internal bool Has => Torch != "none";
 
-    /// <summary>Seconds a call, forward and backward.</summary>
+    /// <summary>Seconds a call.</summary>
     internal double Seconds(int calls) => Number(Ask($"time {calls}"));
 
     /// <summary>The loss and its gradient.</summary>
@@ -69,7 +72,7 @@ internal sealed class Side : IDisposable
         process.Dispose();
     }
 
-    private string Ask(string request)
+    internal string Ask(string request)
     {
         process.StandardInput.WriteLine(request);
         process.StandardInput.Flush();
@@ -77,5 +80,5 @@ internal sealed class Side : IDisposable
             ?? throw new SideEndedException($"{process.StartInfo.FileName} ended at '{request}'");
     }
 
-    private static double Number(string text) => double.Parse(text, CultureInfo.InvariantCulture);
+    internal static double Number(string text) => double.Parse(text, CultureInfo.InvariantCulture);
 }

@@ -1,0 +1,65 @@
+namespace AdvContrast.Core
+
+open TorchSharp
+
+/// A piece of a layer in eval mode at fixed weights: images to images. Parts that follow one another merge.
+[<NoEquality; NoComparison>]
+type Part =
+    /// A convolution or a linear map: what it does with images, a weight and a bias (null for none).
+    | Product of weight: Tensor * bias: Tensor * run: (Tensor -> Tensor -> Tensor -> Tensor)
+    /// Each channel times its scale, plus its shift: a batch norm; alone is the same as one function.
+    | Affine of scale: Tensor * shift: Tensor * alone: (Tensor -> Tensor)
+    /// Two ways through joined.
+    | Sum of (Tensor -> Tensor)
+    | Relu
+    | Function of (Tensor -> Tensor)
+
+[<RequireQualifiedAccess>]
+module Part =
+
+    /// The sum of two tensors of the caller's, which are freed.
+    let add (a: Tensor) (b: Tensor) =
+        use a = a
+        use b = b
+        a + b
+
+    // Rows of a weight, each times a number of its own.
+    let private rows (weight: Tensor) (scale: Tensor) =
+        weight * scale.view [| -1L; yield! Array.create (weight.shape.Length - 1) 1L |]
+
+    let private product prepare weight bias run =
+        let prepared (x: Tensor) = if isNull x then null else prepare x
+        let weight, bias = prepared weight, prepared bias
+        fun x -> run x weight bias
+
+    // (W x + b) * scale + shift = (scale W) x + (b * scale + shift).
+    let private scaled prepare (weight: Tensor) (bias: Tensor) run (scale: Tensor) shift =
+        let made = Scope.tensor (fun () -> prepare (rows weight scale))
+        let offset =
+            Scope.tensor (fun () -> prepare (if isNull bias then shift + 0.0 else bias * scale + shift))
+        fun x -> run x made offset
+
+    /// The parts as one function, batch norms merged into the product before them (Jacob et al. 2018, section
+    /// 3.2). prepare is what becomes of each weight and bias once: another number format or layout.
+    let compile (prepare: Tensor -> Tensor) (parts: Part list) : Tensor -> Tensor =
+        // fresh: whether no gradient needs what comes in, nor anyone else, so that ReLU may work in place.
+        let rec functions fresh parts =
+            match parts with
+            | Product(weight, bias, run) :: Affine(scale, shift, _) :: rest ->
+                scaled prepare weight bias run scale shift :: functions true rest
+            | Product(weight, bias, run) :: rest -> product prepare weight bias run :: functions true rest
+            | Affine(_, _, alone) :: rest -> alone :: functions true rest
+            | Sum f :: rest -> f :: functions true rest
+            | Relu :: rest -> (if fresh then _.relu_() else _.relu()) :: functions false rest
+            | Function f :: rest -> f :: functions false rest
+            | [] -> []
+
+        let functions = functions false parts
+
+        fun start ->
+            (start, functions)
+            ||> List.fold (fun x f ->
+                let next = f x
+                let isFree = not (obj.ReferenceEquals(x, start) || obj.ReferenceEquals(x, next))
+                if isFree then x.Dispose()
+                next)

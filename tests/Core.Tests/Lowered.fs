@@ -1,0 +1,108 @@
+/// Training in bfloat16: as strong attacks, as good losses, no memory that grows.
+module Lowered
+
+open Expecto
+open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Torch.Engine
+open AdvContrast.Testing.Property
+open Arrays
+open Fixtures
+open Laws
+open Trials
+
+let private needAutocast () =
+    if not TorchEngine.Current.HasAutocast then skiptest "this source of tensors has no autocast"
+
+// What a method's adversary reaches when it computes in some precision, scored in float32.
+let private reached precision (t: Training) =
+    let adversary = t.Method.Step.Adversaries.Head
+
+    let passes =
+        adversary.Passes
+        |> List.map (fun pass -> {
+            pass with
+                Learn = true
+                Keep = false
+                Call = { pass.Call with Mixed = false }
+        })
+
+    let step = { t.Method.Step with Passes = passes; Loss = adversary.Objective; Measures = fun _ -> [] }
+
+    let state = inScope (Training.start t)
+    let machine = { t.Machine with Precision = precision }
+    let method = { t.Method with Step = step }
+
+    [ 0L .. 4L ]
+    |> List.averageBy (fun step ->
+        let state = { state with Progress = { state.Progress with Step = step } }
+        let batch = Training.nextBatch t state.Progress
+        (Engine.run machine method (fun name -> name = "conv1.weight") state batch).Loss)
+
+let private precisions () = [
+    Precision.Plain
+    Precision.Float32
+    if TorchEngine.Current.HasAutocast then Precision.BFloat16
+]
+
+// Tensors that live after each step.
+let private living count precision (method: Method) =
+    trying method (fun t ->
+        let t = { t with Machine = { t.Machine with Precision = precision }; Epochs = 1000 }
+
+        Training.events t (fun () -> Training.start t)
+        |> Seq.truncate count
+        |> Seq.map (fun step ->
+            Expect.isOk step "a step"
+            torch.Tensor.TotalCount)
+        |> List.ofSeq)
+
+let private flat count () =
+    for method in [ Acl.dualStream; Clae.method ] do
+        for precision in precisions () do
+            let living = living count precision method
+            // The first step brings the branches' statistics and the optimiser's state into being.
+            Expect.allEqual (List.skip 1 living) living[1] (sprintf "%s, %O" method.Name precision)
+
+// The mean loss of the last 50 of 200 steps.
+let private late precision seed =
+    use data = middles 256
+
+    let c = { sizes with Width = Some 8; Batch = Some 32; Epochs = Some 25; Seed = seed }
+
+    let t =
+        Expect.wantOk
+            (Configuration.training c (updating (adam 1e-3) Acl.dualStream) precision cpu data Map.empty)
+            "a training"
+
+    Training.events t (fun () -> Training.start t)
+    |> Seq.map (fun step -> (Expect.wantOk step "a step").Loss)
+    |> Seq.truncate 200
+    |> Seq.skip 150
+    |> Seq.average
+
+let tests =
+    testList "Lowered" [
+        for method in [ Acl.dualStream; Acl.adversarialToStandard; Clae.method ] do
+            test
+                (method.Name + ": an attack in bfloat16 reaches what it reaches in float32, to 1 %")
+                (fun () ->
+                    needAutocast ()
+
+                    trying method (fun t ->
+                        let full, low = reached Precision.Float32 t, reached Precision.BFloat16 t
+                        Expect.notEqual low full "the precision matters"
+                        close (0.01 * abs full) [| low |] [| full |] "objective"))
+
+        testCase "50 steps leave no more tensors than two" (flat 50)
+
+        testLong "1,000 steps leave no more tensors than two" (flat 1000)
+
+        testLong "200 steps in bfloat16 end where float32 does, within two standard deviations" (fun () ->
+            needAutocast ()
+            let full = [| for seed in 1UL .. 3UL -> late Precision.Float32 seed |]
+            let low = late Precision.BFloat16 1UL
+            let deviation = sqrt (variance full * 3.0 / 2.0)
+            Expect.isGreaterThan deviation 0.0 "seeds differ"
+            Expect.isLessThan (abs (low - mean full)) (2.0 * deviation) (sprintf "%g of %A" low full))
+    ]
