@@ -72,7 +72,7 @@ let private late precision seed =
 
     let t =
         Expect.wantOk
-            (Configuration.training c (updating (adam 1e-3) Acl.dualStream) precision cpu data Map.empty)
+            (Preparation.training c (updating (adam 1e-3) Acl.dualStream) precision cpu data Map.empty)
             "a training"
 
     Training.events t (fun () -> Training.start t)
