@@ -160,7 +160,7 @@ let tests =
                     let branches = [ clean; adv; Branch "third" ]
                     let network = building case branches colours
                     let parameters, buffers =
-                        Expect.wantOk (Pretrained.fit "file" network (stateOf case)) "weights"
+                        Expect.wantOk (StateDict.fit "file" network (stateOf case)) "weights"
 
                     for branch in branches do
                         let classify x =

@@ -113,18 +113,6 @@ module Encoder =
         return! Safetensors.write path metadata (Tree.ofTensors (Map.ofList tensors))
     }
 
-    // The tensors of these names and shapes out of a tree.
-    let private take path (tree: Tree) (wanted: Map<string, Tensor>) =
-        wanted
-        |> Map.toList
-        |> List.traverseResultM (fun (name, (like: Tensor)) ->
-            match Map.tryFind name tree with
-            | Some(Value x) when x.shape = like.shape -> Ok(name, x)
-            | Some _ ->
-                Error(Error.Damaged(path, sprintf "its '%s' has another shape than the network's." name))
-            | None -> Error(Error.Damaged(path, sprintf "it lacks '%s' of the network." name)))
-        |> Result.map Map.ofList
-
     // An encoder that `save` wrote.
     let private ofSaved path (metadata: Map<string, string>) tree = result {
         let! c = Configuration.ofJson path metadata["configuration"]
@@ -136,9 +124,7 @@ module Encoder =
         let! device = Configuration.device c.Device
         let! network = Configuration.backboneOf c (recipeOf c) [] input
         use _ = torch.NewDisposeScope()
-        let parameters, buffers = network.Init(Draw.create 0UL "names" [||])
-        let! parameters = take path tree parameters
-        let! buffers = take path tree buffers
+        let! parameters, buffers = StateDict.fit path network (Tree.toTensors tree)
         let place (x: Tensor) = x.``to``(device).clone().DetachFromDisposeScope()
 
         return {
