@@ -3,7 +3,6 @@ using System.Collections.Generic;
 using System.Diagnostics;
 using System.Globalization;
 using System.Linq;
-using AdvContrast.Core;
 using AdvContrast.Torch.Engine;
 using Microsoft.FSharp.Core;
 using TorchSharp;

@@ -1,10 +1,8 @@
 using System;
 using System.Collections.Generic;
 using System.Linq;
-using AdvContrast.Core;
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace AdvContrast.Bench.Steps;
