@@ -20,9 +20,9 @@ internal static class Answers
         var recipe = Recipe.All.Single(recipe => recipe.Name == args[0]);
         var precision = args[1] switch
         {
-            "plain" => Precision.Plain,
-            "float32" => Precision.Float32,
-            _ => Precision.BFloat16,
+            "plain" => Core.Precision.Plain,
+            "float32" => Core.Precision.Float32,
+            _ => Core.Precision.BFloat16,
         };
         torch.set_num_threads(int.Parse(args[2]));
         using var steps = Losses(recipe, recipe.Training(precision)).GetEnumerator();
@@ -55,13 +55,13 @@ internal static class Answers
         // The first step's loss, and what its adversary reached.
         string Check()
         {
-            Training[] looks = [recipe.Training(precision), recipe.Scoring(precision)];
+            Core.Training[] looks = [recipe.Training(precision), recipe.Scoring(precision)];
             return string.Join(' ', looks.Select(look => Text(Losses(recipe, look).First())));
         }
     }
 
-    private static IEnumerable<double> Losses(Recipe recipe, Training training) =>
-        TrainingModule
+    private static IEnumerable<double> Losses(Recipe recipe, Core.Training training) =>
+        Core.TrainingModule
             .events(training, FuncConvert.FromFunc(() => recipe.Start(training)))
             .Select(e => e.IsOk ? e.ResultValue.Loss : double.NaN);
 

@@ -9,7 +9,7 @@ namespace AdvContrast.Bench.Steps;
 
 /// <summary>A method's step as both sides run it: two given views of 32 images, ResNet-18.</summary>
 /// <remarks>bench/peers has a program for each by the same name, in plain PyTorch.</remarks>
-internal sealed record Recipe(string Name, Method Method, Transform Optimizer)
+internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Optimizer)
 {
     internal const int Count = 32;
 
@@ -23,37 +23,37 @@ internal sealed record Recipe(string Name, Method Method, Transform Optimizer)
 
     internal static IReadOnlyList<Recipe> All { get; } =
     [
-        new("acl-ds", Acl.dualStream, TransformModule.larsMomentum(Constant(0.1), 0.9, 1e-3, 1e-6)),
-        new("clae", Clae.method, TransformModule.chain(ListModule.OfSeq(
+        new("acl-ds", Core.Acl.dualStream, Core.TransformModule.larsMomentum(Constant(0.1), 0.9, 1e-3, 1e-6)),
+        new("clae", Core.Clae.method, Core.TransformModule.chain(ListModule.OfSeq(
         [
-            TransformModule.adam(0.9, 0.999, 1e-8), TransformModule.scale(Constant(3e-4)),
+            Core.TransformModule.adam(0.9, 0.999, 1e-8), Core.TransformModule.scale(Constant(3e-4)),
         ]))),
     ];
 
     internal string Peer => $"bench/peers/{Name.Replace('-', '_')}.py";
 
     /// <summary>The training by this recipe, without end. Its images belong to no scope.</summary>
-    internal Training Training(Precision precision) => new(
+    internal Core.Training Training(Core.Precision precision) => new(
         Machine(precision), With(Method.Step), Images(0), Empty<Tensor>(),
         new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Count, Endless);
 
     /// <summary>
     /// The same, but its loss is what the adversary reaches on its own objective, scored in float32.
     /// </summary>
-    internal Training Scoring(Precision precision)
+    internal Core.Training Scoring(Core.Precision precision)
     {
         var step = Method.Step;
         var adversary = step.Adversaries.Head;
-        var passes = adversary.Passes.Select(pass => new Pass(
+        var passes = adversary.Passes.Select(pass => new Core.Pass(
             pass.Name, pass.Views, pass.Who,
-            new Call(pass.Call.Branch, pass.Call.Mode, mixed: false, pass.Call.Momentum), learn: true,
+            new Core.Call(pass.Call.Branch, pass.Call.Mode, mixed: false, pass.Call.Momentum), learn: true,
             keep: false));
         var training = Training(precision);
         return new(
             training.Machine,
             With(new(
                 step.Views, step.Free, step.Adversaries, ListModule.OfSeq(passes), step.Formula,
-                adversary.Objective, FuncConvert.FromFunc<Scene, FSharpList<Tuple<string, double>>>(
+                adversary.Objective, FuncConvert.FromFunc<Core.Scene, FSharpList<Tuple<string, double>>>(
                     _ => FSharpList<Tuple<string, double>>.Empty), step.WeightStep)),
             training.Dataset, training.Labels, training.Images, training.Batch, training.Epochs);
     }
@@ -62,9 +62,9 @@ internal sealed record Recipe(string Name, Method Method, Transform Optimizer)
     /// Fresh weights with the statistics of the images themselves. At a fresh network's own, all embeddings
     /// are nearly one, and which way an attack goes is a matter of rounding.
     /// </summary>
-    internal State Start(Training training)
+    internal Core.State Start(Core.Training training)
     {
-        var state = TrainingModule.start(training);
+        var state = Core.TrainingModule.start(training);
         using var scope = NewDisposeScope();
         using var grad = no_grad();
         var network = training.Machine.Network;
@@ -72,7 +72,7 @@ internal sealed record Recipe(string Name, Method Method, Transform Optimizer)
         var buffers = state.Online.Item2;
         foreach (var branch in Method.Branches)
         {
-            var call = new Call(branch, Mode.Train, mixed: false, momentum: 1.0);
+            var call = new Core.Call(branch, Core.Mode.Train, mixed: false, momentum: 1.0);
             var apply = network.Apply.Invoke(call).Invoke(state.Online.Item1).Invoke(buffers);
             buffers = apply.Invoke(images).Item2;
         }
@@ -91,11 +91,11 @@ internal sealed record Recipe(string Name, Method Method, Transform Optimizer)
     internal void Write(string path)
     {
         using var scope = NewDisposeScope();
-        var training = Training(Precision.Float32);
+        var training = Training(Core.Precision.Float32);
         var state = Start(training);
         var images = Sources.Select(source => training.Images[source]).ToList();
         var adversary = Method.Step.Adversaries.Head;
-        var draw = DrawModule.copies(adversary.Makes.Length, DrawModule.create(
+        var draw = Core.DrawModule.copies(adversary.Makes.Length, Core.DrawModule.create(
             Seed, "adversary/" + string.Join("+", adversary.Makes.Select(made => made.Item1)),
             [.. Enumerable.Range(0, Count).Select(i => (long)i)]));
         var origin = cat([.. images.Take(adversary.Makes.Length)]).to(float32) / 255.0;
@@ -103,47 +103,49 @@ internal sealed record Recipe(string Name, Method Method, Transform Optimizer)
         {
             ["first"] = images[0],
             ["second"] = images[1],
-            ["start"] = GradientAttack.start(adversary.Threat, adversary.Ascent, draw, origin),
+            ["start"] = Core.GradientAttack.start(adversary.Threat, adversary.Ascent, draw, origin),
             ["mean"] = tensor(Mean).to(float32),
             ["std"] = tensor(Std).to(float32),
         };
         foreach (var (name, x) in state.Online.Item1) tensors["p:" + name] = x;
         foreach (var (name, x) in state.Online.Item2) tensors["b:" + name] = x;
-        var leaves = tensors.Select(t => Tuple.Create(t.Key, Leaf.NewValue(t.Value)));
-        var tree = new FSharpMap<string, Leaf>(leaves);
-        var written = Safetensors.write(path, Empty<string>(), tree);
-        if (written.IsError) throw new InvalidOperationException(ErrorModule.message(written.ErrorValue));
+        var leaves = tensors.Select(t => Tuple.Create(t.Key, Core.Leaf.NewValue(t.Value)));
+        var tree = new FSharpMap<string, Core.Leaf>(leaves);
+        var written = Core.Safetensors.write(path, Empty<string>(), tree);
+        if (written.IsError)
+            throw new InvalidOperationException(Core.ErrorModule.message(written.ErrorValue));
     }
 
     private static FSharpMap<string, T> Empty<T>() => new([]);
 
-    private static Named<FSharpFunc<Progress, double>> Constant(double value) =>
-        ScheduleModule.constant(value);
+    private static Core.Named<FSharpFunc<Core.Progress, double>> Constant(double value) =>
+        Core.ScheduleModule.constant(value);
 
-    private Machine Machine(Precision precision)
+    private Core.Machine Machine(Core.Precision precision)
     {
-        var input = new Input(Channels, ListModule.OfSeq(Mean), ListModule.OfSeq(Std), classes: 10);
-        var body = ResNet.resNet18(Stem.CifarStem, 64, input, Method.Branches);
-        return new(Method.Head.Run.Invoke(body), CPU, precision, Seed, Empty<Model>());
+        var input = new Core.Input(Channels, ListModule.OfSeq(Mean), ListModule.OfSeq(Std), classes: 10);
+        var body = Core.ResNet.resNet18(Core.Stem.CifarStem, 64, input, Method.Branches);
+        return new(Method.Head.Run.Invoke(body), CPU, precision, Seed, Empty<Core.Model>());
     }
 
     // Views of the same images, as another augmentation would make them: plain noise over a common part.
-    private static Dataset Images(int view)
+    private static Core.Dataset Images(int view)
     {
         var common = new Random(0);
         var own = new Random(view + 1);
         var values = new byte[Count * Channels * Side * Side];
         for (var i = 0; i < values.Length; i++) values[i] = (byte)(common.Next(192) + own.Next(64));
-        return DatasetModule.ofBytes(
+        return Core.DatasetModule.ofBytes(
             "bench", values, [Count, Channels, Side, Side], new byte[Count], 10, ListModule.OfSeq(Mean),
             ListModule.OfSeq(Std));
     }
 
-    private Method With(Step step)
+    private Core.Method With(Core.Step step)
     {
-        var identity = FuncConvert.FromFunc<Progress, Named<FSharpFunc<Draw, FSharpFunc<Tensor, Tensor>>>>(
-            _ => ViewModule.identity);
-        var views = Sources.Select((source, i) => new ViewSpec($"v{i + 1}", source, identity));
+        var identity = FuncConvert.FromFunc<
+            Core.Progress, Core.Named<FSharpFunc<Core.Draw, FSharpFunc<Tensor, Tensor>>>>(
+            _ => Core.ViewModule.identity);
+        var views = Sources.Select((source, i) => new Core.ViewSpec($"v{i + 1}", source, identity));
         var m = Method;
         var recipe = new Core.Recipe(
             Optimizer, Count, Endless, 1, m.Recipe.Dataset, m.Recipe.Network, m.Recipe.Trains);
