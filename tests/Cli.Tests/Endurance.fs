@@ -71,37 +71,9 @@ let private fullDisk () =
     succeed folder "pretrain --resume elsewhere" |> ignore
     Expect.isTrue (bytes folder "elsewhere" = uninterrupted.Value) "the bytes of an undisturbed run"
 
-// AutoAttack killed in each of its stages, against what it finds when left in peace.
-let private killedUnderAttack () =
-    use folder = new Folder()
-    withRun folder
-    let notes = folder.At "run/evaluation.json"
-    // So small a radius leaves every stage its work.
-    let evaluate file =
-        "evaluate --from run --images 4 --attack autoattack --threat linf:0.0001 --json " + file
-
-    let mutable stages = Set.empty
-
-    for _ in 1..4 do
-        let before = if File.Exists notes then File.ReadAllText notes else ""
-        use child = start [] folder (evaluate "never.json")
-        waitFor "progress" (fun () -> File.Exists notes && File.ReadAllText notes <> before)
-        child.Kill()
-        child.WaitForExit()
-        stages <- stages.Add((json folder "run/evaluation.json").GetProperty("Stage").GetInt32())
-
-    Expect.isGreaterThan stages.Count 2 "stages that it was killed in"
-    Expect.isFalse (File.Exists(folder.At "never.json")) "it was never at its end"
-    succeed folder (evaluate "killed.json") |> ignore
-    Expect.isFalse (File.Exists notes) "notes of what is done"
-    succeed folder (evaluate "whole.json") |> ignore
-    let found file = (json folder file).GetProperty("accuracies").GetRawText()
-    Expect.equal (found "killed.json") (found "whole.json") "the same figures"
-
 let tests =
     testList "Endurance" [
         testCase "a run that is killed twice ends as if it had not been" (survives 2 1)
         testLong "nor do twenty kills matter" (survives 20 2)
-        testLong "an evaluation that is killed goes on where it stood" killedUnderAttack
         testCase "a full disk costs nothing before the last checkpoint, and a run may be moved" fullDisk
     ]
