@@ -64,6 +64,20 @@ type Harm = {
 type Attack = Named<Draw -> Threat -> Classifier -> Victims -> Harm>
 
 [<RequireQualifiedAccess>]
+module internal Victims =
+
+    /// Those in some rows.
+    let pick (rows: int64[]) (victims: Victims) : Victims =
+        let own = Ledger.pick rows
+
+        {
+            Ids = rows |> Array.map (fun row -> victims.Ids[int row])
+            Images = own victims.Images
+            Labels = own victims.Labels
+            Targets = Option.map own victims.Targets
+        }
+
+[<RequireQualifiedAccess>]
 module Attack =
 
     let private norms = [ Linf; L2; L1 ]

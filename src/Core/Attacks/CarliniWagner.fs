@@ -37,15 +37,7 @@ module CarliniWagner =
     // near the nearest success is now, and where each sample's search goes on.
     let private round' how threat classifier (victims: Victims) ledger (rows: int64[]) nearest brackets =
         Scope.value (fun () ->
-            let pick = Ledger.pick rows
-
-            let some = {
-                Ids = rows |> Array.map (fun row -> victims.Ids[int row])
-                Images = pick victims.Images
-                Labels = pick victims.Labels
-                Targets = Option.map pick victims.Targets
-            }
-
+            let some = Victims.pick rows victims
             let weights = torch.tensor(brackets |> Array.map _.Now).``to`` some.Images.device
             let weights = weights.``to`` some.Images.dtype
             let run, distances = CarliniWagnerRun.make how threat classifier some weights

@@ -218,7 +218,7 @@ module Adversaries =
         [ "original", real 4; "adversarial", real 4; "labels", whole; "success", truth ]
         @ [ for name, _ in norms -> "distance/" + name, real 1 ]
         @ [ for name in [ "original"; "adversarial" ] -> "predictions/" + name, whole ]
-        @ [ for name in [ "first-success"; "forwards"; "gradients" ] -> name, whole ]
+        @ [ for name in [ "first-success"; "forwards"; "gradients"; "zero-gradients" ] -> name, whole ]
 
     let private understand path (metadata: Map<string, string>) (tree: Tree) = result {
         let damaged problem = Error.Damaged(path, problem)

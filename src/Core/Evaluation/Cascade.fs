@@ -104,7 +104,7 @@ module Cascade =
         Scope.value (fun () ->
             use _ = torch.no_grad ()
             let guess = (classifier (dataset.Batch device ids)).argmax 1L
-            (guess.eq (dataset.LabelsOf device ids)).cpu().data<bool>().ToArray())
+            Ledger.bools (guess.eq (dataset.LabelsOf device ids)))
 
     let private standing ids (held: bool[]) = Array.zip ids held |> Array.filter snd |> Array.map fst
 
@@ -124,12 +124,13 @@ module Cascade =
             }
 
             let harm = attack.Run (Draw.create seed ("evaluate/" + name) ids) threat classifier victims
-            let broken = harm.Success.cpu().data<bool>().ToArray()
-            standing ids (Array.map not broken), Tally.ofHarm threat victims harm, harm.Flags)
+            standing ids (Ledger.bools harm.Success |> Array.map not),
+            Tally.ofHarm threat victims harm,
+            harm.Flags)
 
     // What a stage found, laid into what those before it found; rows says where its images stand.
     let private laid (rows: int64[]) (found: Harm) (before: Harm) =
-        let rows = torch.tensor(rows).``to`` before.Success.device
+        let rows = Ledger.index before.Success rows
         let own (all: Tensor) = all.index_select (0L, rows)
         let put (all: Tensor) (part: Tensor) = all.index_copy (0L, rows, part)
         let won = found.Success
@@ -167,27 +168,14 @@ module Cascade =
 
         Named.create text (fun draw threat classifier victims ->
             let goOn number (before: Harm) =
-                let rows = [|
-                    for row, broken in Array.indexed (before.Success.cpu().data<bool>().ToArray()) do
-                        if not broken then int64 row
-                |]
+                let rows = Ledger.places false (Ledger.bools before.Success)
 
                 if rows.Length = 0 then
                     before
                 else
-                    let left = torch.tensor(rows).``to`` victims.Images.device
-                    let pick (all: Tensor) = all.index_select (0L, left)
-                    let ids (all: int64[]) = rows |> Array.map (fun row -> all[int row])
-
-                    let some = {
-                        Ids = ids victims.Ids
-                        Images = pick victims.Images
-                        Labels = pick victims.Labels
-                        Targets = victims.Targets |> Option.map pick
-                    }
-
-                    let found = attack number { draw with Ids = ids draw.Ids } threat classifier some
-                    laid rows found before
+                    let ids = rows |> Array.map (fun row -> draw.Ids[int row])
+                    let some = Victims.pick rows victims
+                    laid rows (attack number { draw with Ids = ids } threat classifier some) before
 
             Scope.keeping Attack.tensors (fun () ->
                 let first = attack 0 draw threat classifier victims
