@@ -185,6 +185,7 @@ let tests =
                 ]
                 altered path (without "adversarial") "no images" [ "'adversarial'" ]
                 altered path (without "distance/l1") "no distances" [ "'distance/l1'" ]
+                altered path (without "zero-gradients") "no zero gradients" [ "'zero-gradients'" ]
                 altered path (tensors "labels" single) "labels of another type" [ "'labels'" ]
                 altered path (tensors "success" (fun x -> x.``to`` torch.int64)) "no truths" [ "'success'" ]
                 altered path (tensors "forwards" (fun x -> x.narrow (0L, 0L, 3L))) "too few" [

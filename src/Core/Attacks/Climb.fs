@@ -63,8 +63,7 @@ module internal Climb =
         Scope.value (fun () ->
             let mutable rows = survivors
             let origin = Ledger.pick rows batch.Images
-            let ids = rows |> Array.map (fun row -> batch.Draw.Ids[int row])
-            let draw = Draw.sub (sprintf "restart %d" number) { batch.Draw with Ids = ids }
+            let draw = Draw.pick rows batch.Draw |> Draw.sub (sprintf "restart %d" number)
 
             // Drops solved rows from a state.
             let narrow (left: int64[]) iterate =

@@ -77,9 +77,8 @@ module Fab =
                     Scope.value (fun () ->
                         let pick = Ledger.pick rows
                         let origin = pick victims.Images
-                        let ids = rows |> Array.map (fun row -> draw.Ids[int row])
                         let purpose = sprintf "border %d/restart %d" border number
-                        let draw = Draw.sub purpose { draw with Ids = ids }
+                        let draw = Draw.pick rows draw |> Draw.sub purpose
 
                         FabRun.descend how threat radius classifier found {
                             Rows = rows

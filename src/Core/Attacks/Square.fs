@@ -74,25 +74,13 @@ module Square =
         search.Window.Bumps
     }
 
-    let private pickVictims rows (victims: Victims) = {
-        Ids = rows |> Array.map (fun row -> victims.Ids[int row])
-        Images = Ledger.pick rows victims.Images
-        Labels = Ledger.pick rows victims.Labels
-        Targets = victims.Targets |> Option.map (Ledger.pick rows)
-    }
-
-    let private pickDraw (rows: int64[]) (draw: Draw) = {
-        draw with
-            Ids = rows |> Array.map (fun row -> draw.Ids[int row])
-    }
-
     let private narrow left search =
         let take = Ledger.pick left
 
         {
             Rows = left |> Array.map (fun place -> search.Rows[int place])
-            Draw = pickDraw left search.Draw
-            Victims = pickVictims left search.Victims
+            Draw = Draw.pick left search.Draw
+            Victims = Victims.pick left search.Victims
             Best = take search.Best
             Value = take search.Value
             Luck = {
@@ -238,8 +226,8 @@ module Square =
                 let right = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
 
                 let from rows =
-                    let some = pickVictims rows victims
-                    let draw = pickDraw rows draw
+                    let some = Victims.pick rows victims
+                    let draw = Draw.pick rows draw
                     let x = SquareWindow.start threat (Draw.sub "start" draw) some.Images
                     let value, solved = look some x
                     let left = sort rows solved x

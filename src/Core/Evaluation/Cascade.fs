@@ -173,9 +173,8 @@ module Cascade =
                 if rows.Length = 0 then
                     before
                 else
-                    let ids = rows |> Array.map (fun row -> draw.Ids[int row])
                     let some = Victims.pick rows victims
-                    laid rows (attack number { draw with Ids = ids } threat classifier some) before
+                    laid rows (attack number (Draw.pick rows draw) threat classifier some) before
 
             Scope.keeping Attack.tensors (fun () ->
                 let first = attack 0 draw threat classifier victims

@@ -37,6 +37,12 @@ module Draw =
                 |> Array.concat
     }
 
+    /// The draws of those samples of a batch that stand in some rows.
+    let pick (rows: int64[]) (draw: Draw) = {
+        draw with
+            Ids = rows |> Array.map (fun row -> draw.Ids[int row])
+    }
+
     /// Draws for a single stream that belongs to no sample.
     let alone draw = { draw with Ids = [| 0L |] }
 
