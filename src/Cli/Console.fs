@@ -48,6 +48,10 @@ module Terminal =
                 bars[name].Value <- share
                 bars[name].Description <- Markup.Escape(sprintf "%s  %s" name text)))
 
+    /// The same for work that tells no text; a task is called by the title and its own name.
+    let withBars title (work: (string -> float -> unit) -> 'a) : 'a =
+        withProgress (fun show -> work (fun name share -> show (sprintf "%s, %s" title name) share ""))
+
     /// A table with a heading row.
     let table (headings: string list) (rows: string list list) =
         let table = Table().Border(TableBorder.Rounded)

@@ -9,27 +9,7 @@ open Expecto
 open AdvContrast.Core
 open Arrays
 open Laws
-
-let private bytesOf (source: Source) n below = Array.init n (fun _ -> byte (source.Whole(0, below - 1)))
-
-let private write (folder: string) (name: string) (bytes: byte[]) =
-    let path = Path.Combine(folder, name)
-    Directory.CreateDirectory(Path.GetDirectoryName path) |> ignore
-    File.WriteAllBytes(path, bytes)
-
-let private damaged name (parts: string list) result message =
-    match wantError result message with
-    | Error.Damaged(at, problem) ->
-        Expect.stringContains at name (message + ": path")
-
-        for part in parts do
-            Expect.stringContains problem part message
-    | other -> failtestf "%s: another kind of error: %A" message other
-
-let private missing (parts: string list) result message =
-    let error = wantError result message
-    Expect.equal (Error.exitCode error) 4 message
-    says parts error message
+open Shelving
 
 // --- pictures
 

@@ -27,6 +27,7 @@ let main args =
         "Bounding"
         "Pupils"
         "Judging"
+        "Shelving"
         "Serving"
     ]
 

@@ -24,10 +24,6 @@ module Attack =
             Notes = None
         }
 
-    let private withBar title work =
-        Terminal.withProgress (fun show ->
-            work (fun what share -> show (sprintf "%s, %s" title what) share ""))
-
     let private load path = result {
         let! encoder, warning = Encoder.load path
         warning |> Option.iter Terminal.line
@@ -142,7 +138,8 @@ module Attack =
             let about = Map [ "run", from; "method", first.Configuration.Method ]
 
             let! images =
-                withBar from (fun report -> Crafting.ofEncoder about report Terminal.stop first asked)
+                Terminal.withBars from (fun report ->
+                    Crafting.ofEncoder about report Terminal.stop first asked)
 
             use images = images
             // The others fit their linear layers on the data that the images are from.
@@ -155,7 +152,8 @@ module Attack =
             let! transferred =
                 others
                 |> List.traverseResultM (fun (run, encoder) ->
-                    withBar run (fun report -> Workbench.transfer report Terminal.stop encoder asked images)
+                    Terminal.withBars run (fun report ->
+                        Workbench.transfer report Terminal.stop encoder asked images)
                     |> Result.map (fun fared -> run, fared))
 
             let fared = (from, Adversaries.own images) :: transferred

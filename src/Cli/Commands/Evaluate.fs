@@ -11,9 +11,7 @@ module Evaluate =
 
     /// Evaluates with a bar for each part of it.
     let withBar title encoder evaluation =
-        Terminal.withProgress (fun show ->
-            let report what share = show (sprintf "%s, %s" title what) share ""
-            Workbench.evaluate report Terminal.stop encoder evaluation)
+        Terminal.withBars title (fun report -> Workbench.evaluate report Terminal.stop encoder evaluation)
 
     let private evaluation (arguments: ParseResults<EvaluateArguments>) : Evaluation =
         let usual = Evaluation.defaults

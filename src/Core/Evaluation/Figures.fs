@@ -9,8 +9,6 @@ module internal Figures =
     let floats (x: Tensor) =
         Scope.value (fun () -> x.detach().``to``(torch.float64).cpu().contiguous().data<float>().ToArray())
 
-    let truths (x: Tensor) = Scope.value (fun () -> x.cpu().contiguous().data<bool>().ToArray())
-
     /// The largest of them; NaN where one is NaN.
     let largest (x: Tensor) = Scope.value (fun () -> x.detach().max().``to``(torch.float64).item<float>())
 

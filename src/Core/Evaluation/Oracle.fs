@@ -52,7 +52,7 @@ module Oracle =
             let attack = Attack.ofAscent Margin.perSample (Ascent.pgd 0.25 20)
             let harm = harm attack Linf radius classify images labels
 
-            Array.zip far (Figures.truths harm.Success)
+            Array.zip far (Ledger.bools harm.Success)
             |> Array.filter (fun (far, broken) ->
                 abs (far - radius) > 0.01 * radius && broken <> (far < radius))
             |> Array.length)
@@ -64,7 +64,7 @@ module Oracle =
             let far = distances norm weights classify images labels
             let harm = harm (Fab.minimal { Fab.targeted with Steps = 20 }) norm 1.0 classify images labels
 
-            Array.zip3 far (Figures.truths harm.Success) (Figures.floats harm.Distance[norm])
+            Array.zip3 far (Ledger.bools harm.Success) (Figures.floats harm.Distance[norm])
             |> Array.filter (fun (far, broken, found) ->
                 far < infinity && not (broken && found >= far * 0.999999 && found <= far * 1.02))
             |> Array.length)
@@ -160,8 +160,8 @@ module Oracle =
                     |> GradientAttack.ascend (Subject.draw "find" victims.Ids subject) threat ascent crossing
 
                 let crossed =
-                    Figures.truths ((fst (GradientAttack.look false crossing found)).ge(0.0.ToScalar()))
-                let there = Figures.truths (border.gt (0.0.ToScalar()))
+                    Ledger.bools ((fst (GradientAttack.look false crossing found)).ge(0.0.ToScalar()))
+                let there = Ledger.bools (border.gt (0.0.ToScalar()))
                 Array.map2 (fun there crossed -> if there then Some crossed else None) there crossed)
             (Subject.looked subject)
 

@@ -70,7 +70,7 @@ module Strangers =
                                 (Subject.lead surrogate victims)
 
                         use _ = torch.no_grad ()
-                        Figures.truths (((subject.Classifier images).argmax 1L).ne victims.Labels))
+                        Ledger.bools (((subject.Classifier images).argmax 1L).ne victims.Labels))
                     subject.Right
 
             let broken = where subject.Right fooled
@@ -100,7 +100,7 @@ module Strangers =
                         Ball.randomStart subject.Threat draw victims.Images
                         |> Ball.project subject.Threat victims.Images
 
-                    let broken = Figures.truths (((subject.Classifier images).argmax 1L).ne victims.Labels)
+                    let broken = Ledger.bools (((subject.Classifier images).argmax 1L).ne victims.Labels)
                     Array.zip victims.Ids broken)
                 left
             |> Array.iter (fun (place, broken) -> if broken then first[int place] <- number)

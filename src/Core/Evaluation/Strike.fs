@@ -43,7 +43,7 @@ module Strike =
                 Scope.value (fun () ->
                     let draw = Subject.draw purpose some subject
                     let harm = attack.Run draw threat subject.Classifier (Subject.pick some subject)
-                    let success, looks = Figures.truths harm.Success, Figures.floats harm.FirstSuccess
+                    let success, looks = Ledger.bools harm.Success, Figures.floats harm.FirstSuccess
 
                     some
                     |> Array.iteri (fun row place ->

@@ -126,7 +126,7 @@ module Subject =
                     use _ = torch.no_grad ()
                     let logits = classifier victims.Images
                     Logits.labelled (nameof classifier) logits (nameof labels) victims.Labels
-                    Figures.truths ((logits.argmax 1L).eq victims.Labels))
+                    Ledger.bools ((logits.argmax 1L).eq victims.Labels))
                 (everyone bare)
 
         {

@@ -6,11 +6,14 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal Raising =
 
+    let private isMoving (adversary: Adversary) (pass: Pass) =
+        pass.Views |> List.exists (fun view -> adversary.Makes |> List.exists (fst >> (=) view))
+
     // At its first look an attack that begins at its origins has moved nothing: a pass over its views sees
     // what one over their origins sees. That one, and the one that stands for it.
     let private twins (adversary: Adversary) (passes: Pass list) =
         let origins = Map.ofList adversary.Makes
-        let isMoving (pass: Pass) = pass.Views |> List.exists origins.ContainsKey
+        let isMoving = isMoving adversary
         let seen (pass: Pass) =
             pass.Views |> List.map (fun view -> Map.tryFind view origins |> Option.defaultValue view)
 
@@ -53,8 +56,7 @@ module internal Raising =
     let raiseViews machine trains (state: State) batch draw (stage: Forward.Stage) (adversary: Adversary) =
         let made = adversary.Makes |> List.map fst
         let parameters = fst state.Online |> if adversary.Leaks then Forward.learning trains else id
-        let isMoving (pass: Pass) = pass.Views |> List.exists (fun view -> List.contains view made)
-        let isFixed (pass: Pass) = not (isMoving pass) && not pass.Keep
+        let isFixed (pass: Pass) = not (isMoving adversary pass) && not pass.Keep
 
         // Passes over views that the attack does not move are the same at every iteration.
         let prepared =
@@ -106,7 +108,6 @@ module internal Raising =
                     twins <- None
 
                     moving |> List.filter (fun (p, _) -> p <> pass) |> run |> standIn stage (pass, other)
-
 
             // Statistics that a pass of the attack moves outlive this look at it.
             if not (obj.ReferenceEquals(after.Buffers, buffers)) then
