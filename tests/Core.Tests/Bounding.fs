@@ -22,8 +22,6 @@ let law name check =
     testPropertyN 15 name (fun (seed: int) (PositiveInt count) ->
         balanced (fun () -> check (scene seed count)))
 
-let wrong s = Array.map2 (<>) (guesses s.Classify s.Victims.Images) s.Y
-
 let model (source: Source) classes pixels : Oracles.Linear = {
     Weights = source.Rows(classes, pixels)
     Offsets = source.Normals classes

@@ -97,3 +97,31 @@ let same (actual: Oracles.Deed[]) (expected: Oracles.Deed[]) message =
     for a, e in Array.zip actual expected do
         close 1e-5 a.Image e.Image (message + ": image")
         Expect.equal { a with Image = [||] } { e with Image = [||] } (message + ": success and counts")
+
+/// Which images are wrong as they are.
+let wrong s = Array.map2 (<>) (guesses s.Classify s.Victims.Images) s.Y
+
+/// That success is that of the stored image, that what is wrong as it is was looked at once, and that what is
+/// not broken is stored as it was.
+let leavesTheUnbroken (s: Scene) (harm: Harm) =
+    let broken = Array.map2 (<>) (guesses s.Classify harm.Images) s.Y
+    Expect.equal (truths harm.Success) broken "misclassified"
+    let originals, wrong = rows s.Victims.Images, wrong s
+
+    deeds harm
+    |> Array.iteri (fun i deed ->
+        if wrong[i] then
+            let alone: Oracles.Deed = {
+                Image = originals[i]
+                Success = true
+                First = 0L
+                Forwards = 1L
+                Gradients = 0L
+            }
+
+            Expect.equal deed alone "one look at what is wrong already"
+        elif deed.Success then
+            Expect.isGreaterThan deed.First 0L "a first success"
+            Expect.isGreaterThan deed.Forwards deed.First "and looks beyond it"
+        else
+            Expect.equal (deed.Image, deed.First) (originals[i], -1L) "unbroken")
