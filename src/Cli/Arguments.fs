@@ -85,6 +85,7 @@ type EvaluateArguments =
     | [<AltCommandLine "-a">] Attack of NAME: string
     | Threat of NORM_RADIUS: string
     | Probe of NAME: string
+    | Knn of NEIGHBOURS: string
     | Seed of N: uint64
     | Threads of N: int
     | Json of FILE: string
@@ -105,6 +106,8 @@ type EvaluateArguments =
             | Threat _ ->
                 "what the attacks may do, as linf:8/255 or l2:0.5; may be repeated (default: the run's, else linf:8/255)."
             | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
+            | Knn _ ->
+                "also how the nearest training images vote: 200 of them, or 200:0.5 with a temperature (default: 0.1)."
             | Seed _ -> "seed of every draw (default: 1)."
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Json _ -> "also write the figures to this file, as JSON."

@@ -42,6 +42,9 @@ public sealed record EvaluateOptions
     /// <summary>How the linear layer is fitted.</summary>
     public Probe Probe { get; init; } = Probe.Quick;
 
+    /// <summary>Measure the vote of the nearest training images too; null: no vote.</summary>
+    public Knn? Knn { get; init; }
+
     /// <summary>The seed of every draw: the same seed gives the same accuracies.</summary>
     public ulong Seed { get; init; } = 1;
 

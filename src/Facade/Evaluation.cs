@@ -45,6 +45,7 @@ internal static class Evaluation
         attacks: ListModule.OfSeq(options.Attacks),
         threats: ListModule.OfSeq(options.Threats.Select(threat => threat.ToString())),
         probe: options.Probe == Probe.Published ? "published" : "quick",
+        knn: OptionModule.OfObj(options.Knn?.ToString()),
         seed: options.Seed,
         threads: OptionModule.OfNullable(options.Threads),
         notes: OptionModule.OfObj(options.Notes));

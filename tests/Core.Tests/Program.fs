@@ -125,6 +125,7 @@ let main args =
         Presets.tests
         Resumes.tests
         Probes.tests
+        Knns.tests
         Encoders.tests
         Weights.tests
         Accuracies.tests

@@ -45,6 +45,14 @@ let tests =
             let expected = Array.init (steps + 1) (fun k -> 0.5 + 1.5 * float k / float steps)
             close 1e-12 (values (Schedule.linear 0.5 2.0) perEpoch epochs) expected "values")
 
+        test "a decay that rises forgets a start in few steps, and ends at its number" (fun () ->
+            let all = values (Schedule.rising 0.99) 100 20
+            close 1e-12 all[..2] [| 0.1; 2.0 / 11.0; 3.0 / 12.0 |] "(1 + k) / (10 + k)"
+            Expect.isAscending all "rising"
+            close 0.0 [| Array.last all |] [| 0.99 |] "the number"
+            // What is left of the start after 100 steps; a constant decay leaves 0.37.
+            atMost 1e-12 [| Array.reduce (*) all[..99] |] "the start's share")
+
         law "a cosine upwards is BYOL's momentum" (fun perEpoch epochs _ ->
             let steps = float (perEpoch * epochs)
             let momentum k = 1.0 - (1.0 - 0.996) * (cos (Math.PI * float k / steps) + 1.0) / 2.0

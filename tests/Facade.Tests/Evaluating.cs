@@ -47,6 +47,10 @@ public static class Evaluating
         var again = Tiny.Wait(Workbench.EvaluateAsync(encoder, few));
         Expect.sequenceEqual(Correct(again), Correct(result), "the same figures again");
 
+        var voted = Tiny.Wait(Workbench.EvaluateAsync(encoder, few with { Knn = new Knn(5), Attacks = [] }));
+        Expect.sequenceEqual(voted.Accuracies.Select(a => a.Name), ["clean", "knn-5:0.1"], "with a vote");
+        Expect.isGreaterThan(voted["knn-5:0.1"].Fraction, 0.2, "the vote is above chance");
+
         var harmless = Tiny.Wait(Workbench.EvaluateAsync(encoder, few with { Threats = [Threat.L2(0)] }));
         Expect.equal(harmless["pgd-3"].Correct, harmless.Clean.Correct, "a radius of nothing harms nothing");
     }

@@ -19,6 +19,7 @@ module Attack =
             Attacks = [ arguments.GetResult(AttackArguments.Attack, "pgd-20") ]
             Threats = arguments.TryGetResult AttackArguments.Threat |> Option.toList
             Probe = arguments.GetResult(AttackArguments.Probe, usual.Probe)
+            Knn = None
             Seed = arguments.GetResult(AttackArguments.Seed, usual.Seed)
             Threads = arguments.TryGetResult AttackArguments.Threads
             Notes = None

@@ -26,6 +26,7 @@ module Evaluate =
                 | named -> named
             Threats = arguments.GetResults EvaluateArguments.Threat
             Probe = arguments.GetResult(EvaluateArguments.Probe, usual.Probe)
+            Knn = arguments.TryGetResult EvaluateArguments.Knn
             Seed = arguments.GetResult(EvaluateArguments.Seed, usual.Seed)
             Threads = arguments.TryGetResult EvaluateArguments.Threads
             Notes =

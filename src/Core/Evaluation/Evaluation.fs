@@ -20,6 +20,9 @@ type Evaluation = {
     Threats: string list
     /// How the linear layer is fitted: <c>"quick"</c> or <c>"published"</c>.
     Probe: string
+    /// Measure the vote of the nearest training images too, <c>"200"</c> or <c>"200:0.5"</c> as
+    /// <c>Knn.parse</c> reads it; None: no vote.
+    Knn: string option
     Seed: uint64
     /// Threads of libtorch; None leaves them: as many as there are processors.
     Threads: int option
@@ -35,7 +38,8 @@ type Measured = {
     Images: int
     Probe: string
     Seed: uint64
-    /// Clean accuracy, then for each threat accuracy under each attack, in the order given.
+    /// Clean accuracy, that of the nearest neighbours' vote where it was asked for, then for each threat
+    /// accuracy under each attack, in the order given.
     Accuracies: Accuracy list
 }
 
@@ -50,6 +54,7 @@ module Evaluation =
         Attacks = [ "fgsm"; "pgd-20" ]
         Threats = []
         Probe = "quick"
+        Knn = None
         Seed = 1UL
         Threads = None
         Notes = None
@@ -78,8 +83,9 @@ module Evaluation =
     let private validate (run: Configuration) (e: Evaluation) = validation {
         let! asked = measurement (Option.defaultValue "linf:8/255" run.Threat) e
         and! probe = LinearProbe.find e.Probe
+        and! knn = e.Knn |> Option.traverseResult Knn.parse
         let! _ = asked.Threats |> List.traverseResultA onPixels
-        return asked, { probe with Seed = e.Seed }
+        return asked, { probe with Seed = e.Seed }, knn
     }
 
     // The first so many of the images.
@@ -96,17 +102,10 @@ module Evaluation =
             stop.ThrowIfCancellationRequested()
             classifier images
 
-    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier that they are, the test
-    /// images and what is to be measured to somebody; all of them are his until he returns. When stop is
-    /// cancelled, ends at the next look at the encoder with Error.Interrupted.
-    let onEncoder
-        report
-        stop
-        (encoder: Encoder)
-        (e: Evaluation)
-        (work: Measurement -> Classifier -> Dataset -> Result<'a, Error list>)
-        = result {
-        let! asked, probe = validate encoder.Configuration e
+    // What is measured, the vote, and what the encoder stands on, handed to somebody with the classifier, the
+    // test and the training images.
+    let private onStand report stop (encoder: Encoder) (e: Evaluation) work = result {
+        let! asked, probe, knn = validate encoder.Configuration e
 
         let stand: Stand = {
             Dataset = e.Dataset
@@ -116,25 +115,54 @@ module Evaluation =
             Threads = e.Threads
         }
 
-        return! Stand.using report stop encoder stand (fun classifier test _ _ -> work asked classifier test)
+        return!
+            Stand.using report stop encoder stand (fun classifier test train _ ->
+                work asked knn classifier test train)
     }
 
-    /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
-    /// attacks. report: called with the name of what is being done and the share of it done. When stop is
+    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier that they are, the test
+    /// images and what is to be measured to somebody; all of them are his until he returns. When stop is
     /// cancelled, ends at the next look at the encoder with Error.Interrupted.
-    let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
-        onEncoder report stop encoder e (fun asked classifier test ->
-            let who = sprintf "%s %s" (Tree.hash (Tree.ofTensors (fst encoder.Weights))) e.Probe
+    let onEncoder
+        report
+        stop
+        (encoder: Encoder)
+        (e: Evaluation)
+        (work: Measurement -> Classifier -> Dataset -> Result<'a, Error list>)
+        =
+        onStand report stop encoder e (fun asked _ classifier test _ -> work asked classifier test)
 
-            Measurement.run who (sharing report stop) asked encoder.Device classifier test
-            |> Result.mapError List.singleton
-            |> Result.map (fun accuracies -> {
+    // How often the nearest training images vote rightly.
+    let private vote stop (encoder: Encoder) (train: Dataset) (test: Dataset) (knn: Knn) =
+        if int64 knn.Neighbours > train.Count then
+            let advice = sprintf "there are %d training images; give at most as many neighbours." train.Count
+            Error [ Error.BadOption("--knn", advice) ]
+        else
+            Scope.value (fun () ->
+                let classifier = stopping stop (Knn.classifier knn encoder train)
+                Ok { Robustness.clean encoder.Device classifier test with Name = Knn.text knn })
+
+    /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
+    /// attacks, and how the nearest training images vote where that is asked for. report: called with the
+    /// name of what is being done and the share of it done. When stop is cancelled, ends at the next look at
+    /// the encoder with Error.Interrupted.
+    let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
+        onStand report stop encoder e (fun asked knn classifier test train -> result {
+            let who = sprintf "%s %s" (Tree.hash (Tree.ofTensors (fst encoder.Weights))) e.Probe
+            let! voted = knn |> Option.traverseResult (vote stop encoder train test)
+
+            let! accuracies =
+                Measurement.run who (sharing report stop) asked encoder.Device classifier test
+                |> Result.mapError List.singleton
+
+            return {
                 Dataset = test.Name
                 Images = int test.Count
                 Probe = e.Probe
                 Seed = e.Seed
-                Accuracies = accuracies
-            }))
+                Accuracies = accuracies.Head :: Option.toList voted @ accuracies.Tail
+            }
+        })
 
     // What tells a function from others: what it says of a few images.
     let private answers (classifier: Classifier) (test: Dataset) =

@@ -16,9 +16,7 @@ module RobustDistill =
     // Evaluation takes the average; its batch norms' statistics are averaged as well.
     let private averaged method = {
         method with
-            Averages = [
-                { Name = ema; Decay = Schedule.constant 0.999; Statistics = Averaged; Lags = false }
-            ]
+            Averages = [ { Name = ema; Decay = Schedule.rising 0.999; Statistics = Averaged; Lags = false } ]
             Deploy = Average ema, clean
     }
 

@@ -25,6 +25,13 @@ module Schedule =
     let linear (start: float) (finish: float) : Schedule =
         Named.create (sprintf "linear %g to %g" start finish) (fun p -> start + (finish - start) * part p)
 
+    /// Rises towards a number, (1 + k) / (10 + k) at step k until it is reached: the decay of an average that
+    /// shall forget a random start in a short run as well (num_updates of TensorFlow's averages).
+    let rising (value: float) : Schedule =
+        Named.create (sprintf "rising to %g" value) (fun p ->
+            let k = float p.Step
+            min value ((1.0 + k) / (10.0 + k)))
+
     // --- what a schedule is shown
 
     /// Shows a schedule the epochs alone, as if each were one step.
