@@ -105,7 +105,8 @@ type EvaluateArguments =
                 "fgsm, pgd-20 (steps of 1/4 radius) or pgd-20:0.125, cw-pgd-20, mi-fgsm-10, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or square-1000, cw-l2, autoattack, autoattack+ or autoattack-rand; may be repeated (default: fgsm and pgd-20)."
             | Threat _ ->
                 "what the attacks may do, as linf:8/255 or l2:0.5; may be repeated (default: the run's, else linf:8/255)."
-            | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
+            | Probe _ ->
+                "how the linear layer is fitted: published (SLF) or quick, or own for the one that the weights came with (default: quick)."
             | Knn _ ->
                 "also how the nearest training images vote: 200 of them, or 200:0.5 with a temperature (default: 0.1)."
             | Seed _ -> "seed of every draw (default: 1)."
@@ -154,7 +155,8 @@ type AttackArguments =
             | Dataset _ -> "data set to fit on and to attack (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "attack the first so many test images (default: 100)."
-            | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
+            | Probe _ ->
+                "how the linear layer is fitted: published (SLF) or quick, or own for the one that the weights came with (default: quick)."
             | Seed _ -> "seed of every draw (default: 1)."
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Json _ -> "also write the figures to this file, as JSON."
@@ -180,7 +182,8 @@ type AuditArguments =
             | Images _ -> "look at the first so many test images (default: 100)."
             | Threat _ ->
                 "what the attacks may do, as linf:8/255 or l2:0.5 (default: the run's, else linf:8/255)."
-            | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
+            | Probe _ ->
+                "how the linear layer is fitted: published (SLF) or quick, or own for the one that the weights came with (default: quick)."
             | Surrogate _ -> "another run, whose adversarial images are tried on this one (default: none)."
             | Seed _ -> "seed of every draw (default: 1)."
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."

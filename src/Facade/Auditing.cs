@@ -41,7 +41,7 @@ internal static class Auditing
         data: OptionModule.OfObj(options.Data),
         images: options.Images,
         threat: OptionModule.OfObj(options.Threat?.ToString()),
-        probe: options.Probe == Probe.Published ? "published" : "quick",
+        probe: options.Probe.ToString().ToLowerInvariant(),
         seed: options.Seed,
         threads: OptionModule.OfNullable(options.Threads),
         effort: Core.Audit.standard);

@@ -10,6 +10,9 @@ public enum Probe
 
     /// <summary>Standard linear fine-tuning (SLF) as published: 25 epochs of SGD, crops, flips.</summary>
     Published,
+
+    /// <summary>Not at all: the linear layer is the one that the weights came with, PyTorch's fc.</summary>
+    Own,
 }
 
 /// <summary>What to fit and to attack an encoder with; null means: as in the encoder's own run.</summary>

@@ -44,7 +44,7 @@ internal static class Evaluation
         images: OptionModule.OfNullable(options.Images),
         attacks: ListModule.OfSeq(options.Attacks),
         threats: ListModule.OfSeq(options.Threats.Select(threat => threat.ToString())),
-        probe: options.Probe == Probe.Published ? "published" : "quick",
+        probe: options.Probe.ToString().ToLowerInvariant(),
         knn: OptionModule.OfObj(options.Knn?.ToString()),
         seed: options.Seed,
         threads: OptionModule.OfNullable(options.Threads),

@@ -122,12 +122,53 @@ let tests =
 
             Expect.equal (hash (fst encoder.Weights), hash (snd encoder.Weights)) before "the encoder")
 
+        test "weights that came with a classifier are measured by it" (fun () ->
+            inFolder (fun folder ->
+                writeFashion folder 60
+                let network classes = (Head.classifier "fc" (Some classes)).Run(tinyNet grey SimClr.method)
+
+                let encoder classes =
+                    let network = network classes
+                    encoderOf network (shaken (Source 3) (init 3UL network)) clean |> asSingle
+
+                let run encoder =
+                    let evaluation: Evaluation = {
+                        Evaluation.defaults with
+                            Dataset = Some "fashion-mnist"
+                            Data = Some folder
+                            Attacks = []
+                            Probe = "own"
+                    }
+
+                    Evaluation.run (fun _ _ -> ()) CancellationToken.None encoder evaluation
+
+                use ten = encoder 10
+                let measured = Expect.wantOk (run ten) "measured"
+                use test = Expect.wantOk (Catalogue.load "fashion-mnist" (Some folder) false) "test"
+                let classify = Network.classifier "fc" (Encoder.model ten)
+                let expected = Robustness.clean cpu classify test
+                Expect.equal measured.Accuracies [ expected ] "the same images are right"
+
+                let refused encoder parts =
+                    match run encoder with
+                    | Error [ error ] -> says ("--probe" :: "quick" :: parts) error "sentence"
+                    | other -> failtestf "one error was expected: %A" other
+
+                use five = encoder 5
+                refused five [ "5 classes"; "has 10" ]
+                use none = pixels 784
+                refused none [ "no classifier" ]))
+
         test "protocols by name" (fun () ->
-            Expect.equal (Expect.wantOk (LinearProbe.find "PUBLISHED") "published").Epochs 25 "published"
-            Expect.isNone (Expect.wantOk (LinearProbe.find "quick") "quick").View "quick"
+            let fitted name =
+                match Top.find 9UL name with
+                | Ok(Top.Fitted probe) -> probe.Epochs, probe.View.IsSome, probe.Seed
+                | other -> failtestf "a fitted layer was expected: %A" other
+            Expect.equal (fitted "PUBLISHED") (25, true, 9UL) "published"
+            Expect.equal (fitted "quick") (100, false, 9UL) "quick"
             says
-                [ "probe"; "'publishd'"; "'published'" ]
-                (wantError (LinearProbe.find "publishd") "unknown")
+                [ "probe"; "'publishd'"; "'published'"; "own" ]
+                (wantError (Top.find 9UL "publishd") "unknown")
                 "sentence")
 
         test "the published protocol drops its rate to a tenth after 10 and after 20 of 25 epochs" (fun () ->

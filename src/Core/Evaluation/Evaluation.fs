@@ -18,7 +18,8 @@ type Evaluation = {
     Attacks: string list
     /// What the attacks may do, each in turn; empty: what the encoder was trained against, else linf:8/255.
     Threats: string list
-    /// How the linear layer is fitted: <c>"quick"</c> or <c>"published"</c>.
+    /// How the linear layer is fitted: <c>"quick"</c> or <c>"published"</c>; or <c>"own"</c>, that of the
+    /// weights.
     Probe: string
     /// Measure the vote of the nearest training images too, <c>"200"</c> or <c>"200:0.5"</c> as
     /// <c>Knn.parse</c> reads it; None: no vote.
@@ -82,10 +83,10 @@ module Evaluation =
     // What can be checked before the data is there; all faults at once.
     let private validate (run: Configuration) (e: Evaluation) = validation {
         let! asked = measurement (Option.defaultValue "linf:8/255" run.Threat) e
-        and! probe = LinearProbe.find e.Probe
+        and! top = Top.find e.Seed e.Probe
         and! knn = e.Knn |> Option.traverseResult Knn.parse
         let! _ = asked.Threats |> List.traverseResultA onPixels
-        return asked, { probe with Seed = e.Seed }, knn
+        return asked, top, knn
     }
 
     // The first so many of the images.
@@ -105,13 +106,13 @@ module Evaluation =
     // What is measured, the vote, and what the encoder stands on, handed to somebody with the classifier, the
     // test and the training images.
     let private onStand report stop (encoder: Encoder) (e: Evaluation) work = result {
-        let! asked, probe, knn = validate encoder.Configuration e
+        let! asked, top, knn = validate encoder.Configuration e
 
         let stand: Stand = {
             Dataset = e.Dataset
             Data = e.Data
             Images = e.Images
-            Probe = probe
+            Top = top
             Threads = e.Threads
         }
 

@@ -1,5 +1,6 @@
 namespace AdvContrast.Core
 
+open System
 open FsToolkit.ErrorHandling
 
 /// Everything a user chooses about an audit of an encoder; None means: as in the encoder's own run.
@@ -50,10 +51,10 @@ module Inspection =
     let private validate (run: Configuration) (i: Inspection) = validation {
         let! threat = i.Threat |> Option.orElse run.Threat |> Option.defaultValue "linf:8/255" |> Threat.parse
 
-        and! probe = LinearProbe.find i.Probe
+        and! top = Top.find i.Seed i.Probe
         and! _ = Configuration.atLeast 1 "--images" (Some i.Images)
         and! _ = Configuration.atLeast 1 "--threads" i.Threads
-        return threat, { probe with Seed = i.Seed }
+        return threat, top
     }
 
     let private attackable threat =
@@ -78,7 +79,7 @@ module Inspection =
     /// the classifier. report: called with the name of what is being done and the share of it done. When stop
     /// is cancelled, ends at the next look at the encoder with Error.Interrupted.
     let run report stop (encoder: Encoder) (surrogate: Encoder option) (i: Inspection) = result {
-        let! threat, probe = validate encoder.Configuration i
+        let! threat, top = validate encoder.Configuration i
         let! threat = attackable threat
         do! fits encoder surrogate
 
@@ -86,26 +87,31 @@ module Inspection =
             Dataset = i.Dataset
             Data = i.Data
             Images = Some i.Images
-            Probe = probe
+            Top = top
             Threads = i.Threads
         }
 
         return!
-            Stand.using report stop encoder stand (fun classifier test train share ->
+            Stand.using report stop encoder stand (fun classifier test train share -> result {
                 let fitting (p: Progress) = share "surrogate's layer" (float p.Step / float p.Steps)
-                let other =
-                    surrogate |> Option.map (fun other -> other, LinearProbe.fit probe fitting other train)
 
-                try
+                let! surrogate =
+                    surrogate
+                    |> Option.traverseResult (fun other ->
+                        Top.head top fitting other train |> Result.map (fun head -> other, head))
+                    |> Result.mapError List.singleton
+
+                use _ = surrogate |> Option.map (fun (_, head) -> head :> IDisposable) |> Option.toObj
+
+                return
                     Scope.value (fun () ->
                         let ids = Array.init (int test.Count) int64
                         let images, labels = test.Batch encoder.Device ids, test.LabelsOf encoder.Device ids
-                        let surrogate =
-                            other |> Option.map (fun (other, head) -> LinearProbe.classifier other head)
+                        let surrogate = surrogate |> Option.map ((<||) LinearProbe.classifier)
                         let subject =
                             Subject.create classifier surrogate images labels threat i.Seed i.Effort
 
-                        Ok {
+                        {
                             Dataset = test.Name
                             Images = int test.Count
                             Threat = threat
@@ -113,6 +119,5 @@ module Inspection =
                             Seed = i.Seed
                             Audited = Audit.run share subject
                         })
-                finally
-                    other |> Option.iter (fun (_, head) -> (head :> System.IDisposable).Dispose()))
+            })
     }

@@ -52,13 +52,6 @@ module LinearProbe =
         Seed = 1UL
     }
 
-    /// A protocol by name: "quick" or "published".
-    let find (name: string) =
-        match name.ToLowerInvariant() with
-        | "quick" -> Ok quick
-        | "published" -> Ok published
-        | _ -> Error(Error.UnknownName("probe", name, [ "quick"; "published" ]))
-
     let private featureBatch = 500
 
     /// Features of all images of a set, computed batch by batch: [n; f], on the encoder's device.

@@ -14,8 +14,7 @@ type Stand = {
     Data: string option
     /// The first so many test images; None for all.
     Images: int option
-    /// How the linear layer is fitted.
-    Probe: LinearProbe
+    Top: Top
     /// Threads of libtorch; None leaves its own choice.
     Threads: int option
 }
@@ -56,7 +55,7 @@ module Stand =
                 )
     }
 
-    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier and the test images to the
+    /// Puts a linear layer on the frozen encoder (SLF) and hands the classifier and the test images to the
     /// body, with the training images for fitting others, and a way to tell how far it is. report: called
     /// with the name of what is being done and the share of it done. When stop is cancelled, ends at the next
     /// look at the encoder or at the next report with Error.Interrupted.
@@ -84,7 +83,8 @@ module Stand =
                     report what part
 
                 let fitting (p: Progress) = share "linear layer" (float p.Step / float p.Steps)
-                use head = LinearProbe.fit stand.Probe fitting encoder train
+                let! head = Top.head stand.Top fitting encoder train |> Result.mapError List.singleton
+                use head = head
 
                 let classifier images =
                     stop.ThrowIfCancellationRequested()

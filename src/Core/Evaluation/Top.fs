@@ -1,0 +1,52 @@
+namespace AdvContrast.Core
+
+open FsToolkit.ErrorHandling
+open TorchSharp
+
+/// What stands on a frozen encoder and makes a classifier of it.
+[<RequireQualifiedAccess; NoEquality; NoComparison>]
+type Top =
+    /// A linear layer that is fitted to it (SLF).
+    | Fitted of LinearProbe
+    /// The linear layer that its weights came with: PyTorch's fc.
+    | Own
+
+[<RequireQualifiedAccess>]
+module Top =
+
+    /// <c>"quick"</c> or <c>"published"</c>, fitted by a seed, or <c>"own"</c>.
+    let find seed (name: string) =
+        match name.ToLowerInvariant() with
+        | "quick" -> Ok(Top.Fitted { LinearProbe.quick with Seed = seed })
+        | "published" -> Ok(Top.Fitted { LinearProbe.published with Seed = seed })
+        | "own" -> Ok Top.Own
+        | _ -> Error(Error.UnknownName("probe", name, [ "quick"; "published"; "own" ]))
+
+    let private own (encoder: Encoder) (train: Dataset) =
+        let bad advice = Error(Error.BadOption("--probe", advice))
+        let part name = Map.tryFind name (fst encoder.Weights)
+
+        match part "fc.weight", part "fc.bias" with
+        | Some weight, Some bias when weight.shape[0] = int64 train.Classes ->
+            use _ = torch.no_grad ()
+
+            Ok {
+                Weight = weight.clone().DetachFromDisposeScope()
+                Bias = bias.clone().DetachFromDisposeScope()
+            }
+        | Some weight, Some _ ->
+            sprintf
+                "the weights' own classifier has %d classes, '%s' has %d; choose quick or published."
+                weight.shape[0]
+                train.Name
+                train.Classes
+            |> bad
+        | _ -> bad "the weights have no classifier of their own (fc); choose quick or published."
+
+    /// The linear layer, fitted to a training set or the weights' own; watch is called before every step of a
+    /// fit. It belongs to the caller. Error.BadOption where the weights have none of their own, or one of
+    /// other classes.
+    let head top watch encoder train : Result<LinearHead, Error> =
+        match top with
+        | Top.Fitted probe -> Ok(LinearProbe.fit probe watch encoder train)
+        | Top.Own -> own encoder train
