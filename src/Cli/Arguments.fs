@@ -155,8 +155,7 @@ type AttackArguments =
             | Dataset _ -> "data set to fit on and to attack (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "attack the first so many test images (default: 100)."
-            | Probe _ ->
-                "how the linear layer is fitted: published (SLF) or quick, or own for the one that the weights came with (default: quick)."
+            | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
             | Seed _ -> "seed of every draw (default: 1)."
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Json _ -> "also write the figures to this file, as JSON."
@@ -182,8 +181,7 @@ type AuditArguments =
             | Images _ -> "look at the first so many test images (default: 100)."
             | Threat _ ->
                 "what the attacks may do, as linf:8/255 or l2:0.5 (default: the run's, else linf:8/255)."
-            | Probe _ ->
-                "how the linear layer is fitted: published (SLF) or quick, or own for the one that the weights came with (default: quick)."
+            | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
             | Surrogate _ -> "another run, whose adversarial images are tried on this one (default: none)."
             | Seed _ -> "seed of every draw (default: 1)."
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."

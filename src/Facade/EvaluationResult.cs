@@ -28,7 +28,8 @@ public sealed record Tally(
 }
 
 /// <summary>How often a classifier is right, untouched or under an attack.</summary>
-/// <param name="Name"><c>"clean"</c>, or the attack's name.</param>
+/// <param name="Name"><c>"clean"</c>, the nearest neighbours' <c>"knn-200:0.1"</c>, or the
+/// attack's name.</param>
 /// <param name="Threat">What the attack was allowed; null for clean images.</param>
 /// <param name="Correct">Images that are classified rightly, under attack those that withstand it.</param>
 /// <param name="Total">Images in all.</param>
@@ -51,8 +52,8 @@ public sealed record Accuracy(
 }
 
 /// <summary>What an evaluation found.</summary>
-/// <param name="Accuracies">Clean accuracy, then for each threat accuracy under each attack, in the order
-/// given.</param>
+/// <param name="Accuracies">Clean accuracy, that of the nearest neighbours' vote where it was asked for,
+/// then for each threat accuracy under each attack, in the order given.</param>
 /// <param name="Dataset">The data set whose test images were used; <c>"images"</c> for images given by the
 /// caller.</param>
 /// <param name="Elapsed">How long it took from the call.</param>

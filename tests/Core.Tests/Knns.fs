@@ -53,12 +53,11 @@ let tests =
         law "neither the order of the training images nor lengths matter" (fun source ->
             let bank, labels, features = drawn source 12 5
             let knn = { Neighbours = 5; Temperature = 0.1 }
-            let turned (x: 'a[]) = Array.rev x
             let longer = Array.map (times 7.0)
 
             close
                 1e-9
-                (Array.concat (votes knn (longer (turned bank)) (turned labels) (longer features)))
+                (Array.concat (votes knn (longer (Array.rev bank)) (Array.rev labels) (longer features)))
                 (Array.concat (votes knn bank labels features))
                 "votes")
 
@@ -124,17 +123,15 @@ let tests =
 
                 use train = Expect.wantOk (Catalogue.load "fashion-mnist" (Some folder) true) "train"
                 use test = Expect.wantOk (Catalogue.load "fashion-mnist" (Some folder) false) "test"
-                let features (set: Dataset) count = [|
-                    for row in rows ((set.Batch cpu [| 0L .. count - 1L |]).reshape [| count; 784L |]) ->
-                        row
-                |]
+                let features (set: Dataset) count =
+                    (set.Batch cpu [| 0L .. count - 1L |]).reshape [| count; 784L |]
                 let votes =
                     Knn.votes
                         { Neighbours = 5; Temperature = 0.2 }
                         10
-                        (matrix (features train train.Count))
+                        (features train train.Count)
                         train.Labels
-                        (matrix (features test 30L))
+                        (features test 30L)
                 let right = (votes.argmax 1L).eq(test.Labels.narrow (0L, 0L, 30L))
                 Expect.equal (voted.Correct, voted.Total) (int (number (right.sum ())), 30) "right votes"
                 Expect.equal voted.Threat None "untouched"

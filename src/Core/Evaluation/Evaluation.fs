@@ -103,8 +103,7 @@ module Evaluation =
             stop.ThrowIfCancellationRequested()
             classifier images
 
-    // What is measured, the vote, and what the encoder stands on, handed to somebody with the classifier, the
-    // test and the training images.
+    // All that an evaluation may need; others than itself want neither the vote nor the training images.
     let private onStand report stop (encoder: Encoder) (e: Evaluation) work = result {
         let! asked, top, knn = validate encoder.Configuration e
 
@@ -121,7 +120,7 @@ module Evaluation =
                 work asked knn classifier test train)
     }
 
-    /// Fits a linear layer on the frozen encoder (SLF) and hands the classifier that they are, the test
+    /// Puts a linear layer on the frozen encoder (SLF) and hands the classifier that they are, the test
     /// images and what is to be measured to somebody; all of them are his until he returns. When stop is
     /// cancelled, ends at the next look at the encoder with Error.Interrupted.
     let onEncoder

@@ -42,35 +42,46 @@ module Knn =
 
             Error.BadOption("--knn", advice))
 
-    /// Votes for each class, [n; k], in units of the nearest image's. bank: features of the training images, [m; f], m at least the number of
-    /// neighbours; labels: theirs, int64 [m], from 0 to classes - 1; features: [n; f], and the votes are
-    /// differentiable in them. ArgumentException where they do not fit.
+    // On rows of unit length.
+    let private among knn classes (bank: Tensor) (labels: Tensor) (features: Tensor) =
+        if knn.Neighbours < 1 || int64 knn.Neighbours > bank.shape[0] then
+            invalidArg
+                (nameof knn)
+                (sprintf "1 to %d neighbours were expected, got %d." bank.shape[0] knn.Neighbours)
+
+        let struct (nearest, rows) = features.matmul(bank.t ()).topk(knn.Neighbours, 1)
+        // Relative to the nearest's, so that no temperature is too low for exp.
+        let most = nearest.detach().narrow(1L, 0L, 1L)
+        let weights = ((nearest - most) / knn.Temperature).exp()
+        let voters = labels.index_select(0L, rows.flatten ()).reshape rows.shape
+        let none = torch.zeros ([| features.shape[0]; int64 classes |], weights.dtype, weights.device)
+        none.scatter_add (1L, voters, weights)
+
+    /// Votes for each class, [n; k], in units of the nearest image's. bank: features of the training images,
+    /// [m; f], m at least the number of neighbours; labels: theirs, int64 [m], from 0 to classes - 1;
+    /// features: [n; f], and the votes are differentiable in them. ArgumentException where they do not fit.
     let votes knn classes (bank: Tensor) (labels: Tensor) (features: Tensor) =
         Shape.rank "m;f" (nameof bank) bank
         Shape.rank "m" (nameof labels) labels
         Shape.rank "n;f" (nameof features) features
         Shape.positive (nameof knn) knn.Temperature
 
-        if knn.Neighbours < 1 || int64 knn.Neighbours > bank.shape[0] then
-            invalidArg
-                (nameof knn)
-                (sprintf "1 to %d neighbours were expected, got %d." bank.shape[0] knn.Neighbours)
+        if labels.shape[0] <> bank.shape[0] then
+            invalidArg (nameof labels) (sprintf "one label a row of the bank was expected, %d." bank.shape[0])
+
+        if features.shape[1] <> bank.shape[1] then
+            invalidArg (nameof features) (sprintf "expected %d numbers a row, the bank's." bank.shape[1])
 
         Scope.tensor (fun () ->
-            let cosine = (Similarity.normalise features).matmul((Similarity.normalise bank).t())
-            let struct (nearest, rows) = cosine.topk (knn.Neighbours, 1)
-            // No temperature is too low for exp.
-            let most = nearest.detach().narrow(1L, 0L, 1L)
-            let weights = ((nearest - most) / knn.Temperature).exp()
-            let voters = labels.index_select(0L, rows.flatten ()).reshape rows.shape
-            let none = torch.zeros ([| features.shape[0]; int64 classes |], weights.dtype, weights.device)
-            none.scatter_add (1L, voters, weights))
+            among knn classes (Similarity.normalise bank) labels (Similarity.normalise features))
 
     /// The encoder's vote over a training set as a classifier of images: it takes the votes for logits. The
     /// training images' features are computed now, as they are tested, and live in the caller's scope.
+    /// ArgumentException where there are more neighbours than training images.
     let classifier knn (encoder: Encoder) (train: Dataset) : Classifier =
-        let bank = LinearProbe.features encoder train
+        let bank = Scope.tensor (fun () -> Similarity.normalise (LinearProbe.features encoder train))
         let labels = train.LabelsOf encoder.Device [| 0L .. train.Count - 1L |]
 
         fun images ->
-            Scope.tensor (fun () -> votes knn train.Classes bank labels (Encoder.features encoder images))
+            Scope.tensor (fun () ->
+                among knn train.Classes bank labels (Similarity.normalise (Encoder.features encoder images)))

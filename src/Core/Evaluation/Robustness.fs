@@ -14,7 +14,7 @@ type CascadePart = {
 
 /// How often a classifier is right, untouched and under attack.
 type Accuracy = {
-    /// <c>"clean"</c>, or the attack's name.
+    /// <c>"clean"</c>, the nearest neighbours' <c>"knn-200:0.1"</c>, or the attack's name.
     Name: string
     /// What the attack was allowed; None for clean images.
     Threat: Threat option
