@@ -11,10 +11,10 @@ namespace AdvContrast.Bench.Steps;
 internal static class Comparison
 {
     private const int Threads = 2;
-    private const int WarmUp = 1;
-    private const int FewestPairs = 3;
+    private const int WarmUp = 2;
+    private const int FewestPairs = 5;
     private const int MostPairs = 9;
-    private const double Patience = 75;
+    private const double Patience = 300;
     private const string Results = "bench/results/steps.json";
 
     private static readonly JsonSerializerOptions Json = new() { WriteIndented = true };
@@ -31,7 +31,7 @@ internal static class Comparison
     /// <summary>What a side gives for the shared weights and images, and what it takes.</summary>
     internal sealed record Figures(string Kind, string Torch, double Loss, double Reached)
     {
-        /// <summary>Seconds a step, in turn.</summary>
+        /// <summary>Seconds a step, each a mean over several of a fast side's.</summary>
         public List<double> Seconds { get; } = [];
         /// <summary>The most memory, in MiB.</summary>
         public double Peak { get; set; }
@@ -147,12 +147,17 @@ internal static class Comparison
         try
         {
             foreach (var (_, side) in sides) side.Seconds(WarmUp);
-            var order = sides.ToList();
+            // All look at the machine for about as long as the slowest takes for a step: a machine that is shared
+            // changes its speed within a second, and what is short would see but one of its moods.
+            var once = sides.ConvertAll(side => side.Side.Seconds(1));
+            var order = sides
+                .Zip(once, (side, own) => (side.Figures, side.Side, Steps: (int)Math.Round(once.Max() / own)))
+                .ToList();
             var watch = Stopwatch.StartNew();
             for (var pair = 0; pair < MostPairs; pair++)
             {
                 if (pair >= FewestPairs && watch.Elapsed.TotalSeconds > Patience) break;
-                foreach (var (figures, side) in order) figures.Seconds.Add(side.Seconds(1));
+                foreach (var (figures, side, steps) in order) figures.Seconds.Add(side.Seconds(steps));
                 // Turn about, so that none is always the last.
                 order.Reverse();
             }

@@ -60,6 +60,7 @@ let main args =
         Dlrs.tests
         Robust.tests
         Layers.tests
+        Montages.tests
         Nets.tests
         Branches.tests
         Foldings.tests

@@ -113,7 +113,10 @@ module Layer =
         let weight = name + ".weight"
         let strides, paddings = [| stride; stride |], [| padding; padding |]
         let run (x: Tensor) (weight: Tensor) bias =
-            torch.nn.functional.conv2d (x, weight, bias, strides, paddings)
+            if padding = size / 2L && Montage.pays x weight stride then
+                Montage.conv2d x weight bias stride
+            else
+                torch.nn.functional.conv2d (x, weight, bias, strides, paddings)
 
         {
             Text =

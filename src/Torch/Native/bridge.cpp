@@ -55,6 +55,15 @@ template <class T> using optional = std::optional<T>;
 template <class T> using optional = c10::optional<T>;
 #endif
 
+#ifdef __x86_64__
+// ATen 1.13 takes its kernels for AVX2 unless told otherwise, from times when AVX-512 slowed a processor down. One
+// that has bfloat16 is of later times. It looks once, at its first operator.
+__attribute__((constructor)) void widen() {
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512bf16")) setenv("ATEN_CPU_CAPABILITY", "avx512", 0);
+}
+#endif
+
 thread_local std::string last_error;
 std::atomic<int64_t> live_tensors{0};
 std::atomic<int64_t> peak_tensors{0};
