@@ -15,6 +15,7 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CPUAllocator.h>
 #include <c10/core/DefaultDtype.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
@@ -295,6 +296,31 @@ adv_autocast_t autocast_state(int32_t device_type) {
   return state;
 }
 
+#if !TORCH_AT_LEAST(2, 0)
+// Memory for tensors by plain malloc, aligned here. libtorch's own comes from posix_memalign, which before glibc 2.38
+// cannot put a block where another of the same size was, so that memory that is kept falls into pieces.
+struct Aligned final : c10::Allocator {
+  static constexpr uintptr_t alignment = 64;
+
+  static void release(void* data) {
+    if (data) std::free(static_cast<void**>(data)[-1]);
+  }
+
+  c10::DataPtr allocate(size_t bytes) const override {
+    const c10::Device cpu(c10::DeviceType::CPU);
+    if (bytes == 0) return {nullptr, nullptr, &release, cpu};
+    auto* whole = std::malloc(bytes + alignment + sizeof(void*));
+    TORCH_CHECK(whole, "there is no memory for a tensor of ", bytes, " bytes.");
+    const auto first = reinterpret_cast<uintptr_t>(whole) + sizeof(void*);
+    auto* data = reinterpret_cast<void**>((first + alignment - 1) & ~(alignment - 1));
+    data[-1] = whole;
+    return {data, data, &release, cpu};
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+};
+#endif
+
 }  // namespace
 
 const char* adv_error() { return last_error.c_str(); }
@@ -572,7 +598,12 @@ int32_t adv_keep_memory() {
     if (std::getenv(name)) return 0;
   constexpr int most = 1 << 30;
   // One arena: those of other threads are too small for tensors, which would be mapped anew each time.
-  return mallopt(M_ARENA_MAX, 1) && mallopt(M_MMAP_THRESHOLD, most) && mallopt(M_TRIM_THRESHOLD, most);
+  if (!(mallopt(M_ARENA_MAX, 1) && mallopt(M_MMAP_THRESHOLD, most) && mallopt(M_TRIM_THRESHOLD, most))) return 0;
+#if !TORCH_AT_LEAST(2, 0)
+  static Aligned aligned;
+  c10::SetCPUAllocator(&aligned, 1);
+#endif
+  return 1;
 #else
   return 0;
 #endif
