@@ -65,6 +65,14 @@ let tests =
                 use _ = torch.ones (pages / 8L)
                 Expect.isLessThan (resident ()) (held + pages / 4L) "and used again")
 
+        inScope "a null reference is an exception, also on a thread that has multiplied tiles" (fun () ->
+            needSystem ()
+            let x = torch.ones ([| 1L; 64L; 8L; 8L |], dtype = torch.bfloat16)
+            let w = torch.ones ([| 64L; 64L; 3L; 3L |], dtype = torch.bfloat16)
+            torch.nn.functional.conv2d(x, w, null, [| 1L; 1L |], [| 1L; 1L |]).Dispose()
+            let nothing: string = null
+            Expect.throwsT<NullReferenceException> (fun () -> nothing.Length |> ignore) "caught")
+
         inScope "without autocast it says so" (fun () ->
             if not engine.HasAutocast then
                 Expect.throwsT<NotSupportedException>

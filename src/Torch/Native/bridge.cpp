@@ -25,6 +25,9 @@
 
 #include <dlfcn.h>
 #include <malloc.h>
+#include <signal.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -76,8 +79,35 @@ void remember(const char* message) {
   if (end != std::string::npos) last_error.resize(end);
 }
 
+#ifdef AT_MINSIGSTKSZ
+// .NET makes an exception of a null reference in a handler that runs on the thread's stack for signals. It gives that
+// 16 KiB, which the registers of a processor with tiles (AMX) all but fill once the thread has multiplied some, and
+// the process dies without a word. So a thread that comes here gets a wider one; .NET frees it at the thread's end.
+bool widen_signal_stack() {
+  constexpr size_t plenty = 64 << 10;
+  constexpr size_t tiles = 8 << 10;
+  const size_t registers = getauxval(AT_MINSIGSTKSZ);
+  stack_t stack{};
+  if (registers < tiles || sigaltstack(nullptr, &stack) != 0) return false;
+  if (stack.ss_flags & (SS_DISABLE | SS_ONSTACK) || stack.ss_size >= plenty) return false;
+  void* wide = mmap(nullptr, plenty, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (wide == MAP_FAILED) return false;
+  stack.ss_sp = wide;
+  stack.ss_size = plenty;
+  return sigaltstack(&stack, nullptr) == 0;
+}
+
+void ready_for_signals() {
+  thread_local const bool is_wide = widen_signal_stack();
+  (void)is_wide;
+}
+#else
+void ready_for_signals() {}
+#endif
+
 template <class F>
 int32_t guarded(F&& body) {
+  ready_for_signals();
   try {
     body();
     return 1;
@@ -319,6 +349,10 @@ struct Aligned final : c10::Allocator {
 
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
 };
+
+// From the start: oneDNN frees by the allocator of the moment what an earlier one may have given.
+Aligned aligned;
+const bool is_aligned = (c10::SetCPUAllocator(&aligned, 1), true);
 #endif
 
 }  // namespace
@@ -598,12 +632,7 @@ int32_t adv_keep_memory() {
     if (std::getenv(name)) return 0;
   constexpr int most = 1 << 30;
   // One arena: those of other threads are too small for tensors, which would be mapped anew each time.
-  if (!(mallopt(M_ARENA_MAX, 1) && mallopt(M_MMAP_THRESHOLD, most) && mallopt(M_TRIM_THRESHOLD, most))) return 0;
-#if !TORCH_AT_LEAST(2, 0)
-  static Aligned aligned;
-  c10::SetCPUAllocator(&aligned, 1);
-#endif
-  return 1;
+  return mallopt(M_ARENA_MAX, 1) && mallopt(M_MMAP_THRESHOLD, most) && mallopt(M_TRIM_THRESHOLD, most);
 #else
   return 0;
 #endif
