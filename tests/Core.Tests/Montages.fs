@@ -68,5 +68,6 @@ let tests =
             Expect.isFalse (Montage.pays eight weight 1L) "8x8"
             Expect.isFalse (Montage.pays four weight 3L) "a stride that does not fit"
             Expect.isFalse (Montage.pays four (low [ 4L; 3L; 1L; 1L ]) 1L) "1x1"
+            Expect.isFalse (Montage.pays four (low [ 4L; 3L; 2L; 2L ]) 1L) "an even size"
             Expect.isFalse (Montage.pays (four.``to`` torch.float32) weight 1L) "float32")
     ]

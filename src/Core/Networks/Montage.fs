@@ -14,12 +14,14 @@ module Montage =
 
     let private hasTiles = lazy (TorchEngine.Current.Devices() |> Seq.exists _.HasAmx)
 
-    /// Whether it is faster for images x [n; c; h; w] and a weight [k; c; size; size]: in bfloat16 on a CPU that
-    /// multiplies tiles, into maps of up to 4x4, and up to 8x8 where the weight's gradient will be asked for.
+    /// Whether it can be had and is faster for images x [n; c; h; w] and a weight [k; c; size; size]: an odd
+    /// size in bfloat16 on a CPU that multiplies tiles, into maps of up to 4x4, and up to 8x8 where the weight's
+    /// gradient will be asked for.
     let pays (x: Tensor) (weight: Tensor) stride =
         x.dtype = torch.bfloat16
         && x.is_cpu ()
         && weight.shape[3] > 1L
+        && weight.shape[3] % 2L = 1L
         && x.shape[3] % stride = 0L
         && x.shape[3] / stride <= (if weight.requires_grad then 8L else 4L)
         && hasTiles.Value
