@@ -113,9 +113,10 @@ let libTorch () =
         if answer "g++" [ "--version" ] = "" then install [ "g++" ]
         torch
     | None ->
-        // Without libopenblas0-pthread Debian's libtorch multiplies matrices forty times slower.
+        // Without OpenBLAS Debian's libtorch multiplies matrices forty times slower. Its build on pthreads has
+        // threads of its own, which wait milliseconds for libtorch's to stop spinning.
         if File.Exists "/etc/debian_version" || not (there (system ())) then
-            install (words "libtorch-dev libgloo-dev libopenblas0-pthread g++")
+            install (words "libtorch-dev libgloo-dev libopenblas0-openmp g++")
         let torch = system ()
         if not (there torch) then stop "there is no libtorch; set ADVCONTRAST_LIBTORCH to a folder with it"
         torch

@@ -5,6 +5,7 @@ using System.Globalization;
 using System.IO;
 using System.Linq;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace AdvContrast.Bench;
 
@@ -19,7 +20,7 @@ internal sealed class Side : IDisposable
 
     private readonly Process process;
 
-    /// <summary>Both sides get the same threads, for libtorch and for the BLAS under it.</summary>
+    /// <summary>Both sides get the same threads, for libtorch and for the BLAS under it, and the same BLAS.</summary>
     internal Side(string program, IEnumerable<string> arguments, int threads)
     {
         var start = new ProcessStartInfo(program, arguments)
@@ -29,6 +30,8 @@ internal sealed class Side : IDisposable
         };
         foreach (var variable in new[] { "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS" })
             start.Environment[variable] = threads.ToString();
+        // as the binding does: OpenBLAS alone may not know the processor
+        if (Avx512F.IsSupported) start.Environment.TryAdd("OPENBLAS_CORETYPE", "SkylakeX");
         process = Process.Start(start)!;
         Torch = Ask("start");
     }

@@ -1,12 +1,17 @@
 module Engine
 
 open System
+open System.Runtime.InteropServices
+open System.Runtime.Intrinsics.X86
 open Expecto
 open AdvContrast.Torch.Engine
 open TorchSharp
 open Values
 
 let private engine = TorchEngine.Current
+
+// openblas_get_corename
+type private BlasKernels = delegate of unit -> nativeint
 
 let private needSystem () = if engine.Source <> "system" then skiptest "only with TorchSource=system"
 
@@ -64,6 +69,21 @@ let tests =
                 // Of half the size, since something small may have been put where the large one was.
                 use _ = torch.ones (pages / 8L)
                 Expect.isLessThan (resident ()) (held + pages / 4L) "and used again")
+
+        inScope "OpenBLAS multiplies by AVX-512 where the processor has it" (fun () ->
+            needSystem ()
+            let mutable blas = 0n
+
+            if not (Avx512F.IsSupported && NativeLibrary.TryLoad("libopenblas.so.0", &blas)) then
+                skiptest "no AVX-512 or no OpenBLAS"
+
+            let kernels =
+                Marshal.GetDelegateForFunctionPointer<BlasKernels>(
+                    NativeLibrary.GetExport(blas, "openblas_get_corename")
+                )
+
+            let name = Marshal.PtrToStringUTF8(kernels.Invoke())
+            Expect.contains [ "SkylakeX"; "Cooperlake"; "Sapphirerapids" ] name "kernels")
 
         inScope "a null reference is an exception, also on a thread that has multiplied tiles" (fun () ->
             needSystem ()

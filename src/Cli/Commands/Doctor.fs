@@ -1,6 +1,7 @@
 namespace AdvContrast.Cli.Commands
 
 open System.Diagnostics
+open System.IO
 open AdvContrast.Cli
 open AdvContrast.Core
 open AdvContrast.Torch.Engine
@@ -23,6 +24,11 @@ module Doctor =
             time () |> ignore
             (Array.init 7 (fun _ -> time ()) |> Array.sort)[3])
 
+    // Debian's builds of OpenBLAS differ by their folders.
+    let private blasHasThreads () =
+        let maps = "/proc/self/maps"
+        File.Exists maps && File.ReadLines maps |> Seq.exists _.Contains("/openblas-pthread/")
+
     let run (arguments: ParseResults<DoctorArguments>) : Result<unit, Error list> =
         let engine = TorchEngine.Current
         let found = engine.LibTorch
@@ -41,7 +47,11 @@ module Doctor =
         line "matmul" (sprintf "512x512 in %.1f ms" milliseconds)
 
         if milliseconds > 20.0 then
-            Terminal.line "This BLAS is slow. On Debian: apt-get install libopenblas0-pthread"
+            Terminal.line "This BLAS is slow. On Debian: apt-get install libopenblas0-openmp"
+
+        if blasHasThreads () then
+            Terminal.line "The threads of this BLAS wait for libtorch's. On Debian: apt-get install"
+            Terminal.line "libopenblas0-openmp libopenblas0-pthread-"
 
         {|
             libtorch = found

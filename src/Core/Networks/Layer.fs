@@ -69,8 +69,35 @@ module Layer =
                     [ Sum(fun x -> Part.add (main x) (shortcut x)) ]
         }
 
+    // As many numbers as a processor's cache of the second level holds in bfloat16.
+    let private cached = 1L <<< 20
+
     /// x itself.
     let identity = pure' "" (fun x -> x.alias ())
+
+    /// Layers whose maps are large and whose weights are few: the same, but in eval mode at fixed weights few
+    /// images go through all of them at a time, so that what passes between them stays in the processor's cache.
+    /// channels: numbers of their widest map for each pixel that comes in.
+    let inSlices (channels: int64) layers =
+        let all = sequence layers
+
+        {
+            all with
+                Fold =
+                    fun fixed' ->
+                        let run = fold fixed' all
+
+                        [
+                            Function(fun x ->
+                                let images = max 1L (cached / (channels * x.shape[2] * x.shape[3]))
+
+                                if x.is_cpu () && images < x.shape[0] then
+                                    Scope.tensor (fun () ->
+                                        torch.cat (x.split images |> Seq.map run |> ResizeArray, 0L))
+                                else
+                                    run x)
+                        ]
+        }
 
     let relu = { pure' "ReLU" (fun x -> x.relu ()) with Fold = fun _ -> [ Relu ] }
 
@@ -78,7 +105,13 @@ module Layer =
     let residual main shortcut = { sequence [ sum main shortcut; relu ] with Text = sprintf "[%s]" main.Text }
 
     /// The mean over both spatial axes: [n; c; h; w] -> [n; c].
-    let globalPool = pure' "mean" (fun x -> x.mean ([| 2L; 3L |]))
+    let globalPool =
+        pure' "mean" (fun x ->
+            if x.is_contiguous () then
+                x.mean ([| 2L; 3L |])
+            else
+                // So the gradient too has its channels last.
+                x.permute(0L, 2L, 3L, 1L).mean ([| 1L; 2L |]))
 
     /// Maximum over square windows.
     let maxPool (size: int64) (stride: int64) (padding: int64) =

@@ -90,8 +90,12 @@ module ResNet =
                 let from = if i = 0 then w else e * out / 2L
                 stage block branches (i + 1) blocks from out (if i = 0 then 1L else 2L))
 
-        Layer.normalise input.Mean input.Std :: stem kind branches input.Channels w
-        @ List.concat stages
+        let early, late = List.splitAt 2 stages
+        let widest = if kind = CifarStem then e * w else w / 4L
+
+        Layer.normalise input.Mean input.Std
+        :: Layer.inSlices widest (stem kind branches input.Channels w @ List.concat early)
+        :: List.concat late
         @ [ Layer.globalPool ]
         |> Backbone.ofLayers
             (sprintf "%s, %s stem, width %d" name (if kind = CifarStem then "CIFAR" else "ImageNet") w)

@@ -43,9 +43,11 @@ module WideResNet =
         let w, blocks = width, (depth - 4) / 6
 
         Layer.normalise input.Mean input.Std
-        :: Layer.conv "conv1" input.Channels stem 3L 1L 1L
-        :: group branches 1 blocks stem w 1L
-        @ group branches 2 blocks w (2L * w) 2L
-        @ group branches 3 blocks (2L * w) (4L * w) 2L
+        :: Layer.inSlices
+            w
+            (Layer.conv "conv1" input.Channels stem 3L 1L 1L
+             :: group branches 1 blocks stem w 1L
+             @ group branches 2 blocks w (2L * w) 2L)
+        :: group branches 3 blocks (2L * w) (4L * w) 2L
         @ [ Layer.batchNorm branches "bn1" (4L * w); Layer.relu; Layer.globalPool ]
         |> Backbone.ofLayers (sprintf "WRN-%d, groups of %d to %d channels" depth w (4L * w)) input (4L * w)
