@@ -95,6 +95,38 @@ let tests =
 
             Expect.equal (bits images) before "images")
 
+        testList "however many images go through at a time, value and gradient are the same" [
+            for channels in [ 512L; 640L; 1024L; 2048L; 4096L ] do
+                test (sprintf "%d channels" channels) (fun () ->
+                    let source = Source 15
+                    let layers = [
+                        Layer.conv "c" 3L 4L 3L 2L 1L
+                        Layer.batchNorm both "n" 4L
+                        Layer.relu
+                        Layer.conv "d" 4L 2L 3L 1L 1L
+                    ]
+                    let together = Layer.sequence layers
+                    let parameters, buffers = shaken source (together.Init(Draw.create 3UL "start" [| 0L |]))
+                    let images = (noise source [ 7; 3; 16; 16 ]).requires_grad_ true
+
+                    let run layer =
+                        let fixed' = {
+                            Branch = adv
+                            Parameters = parameters
+                            Buffers = buffers
+                            Prepare = id
+                        }
+                        let y = Layer.fold fixed' layer images
+                        let value = ResizeArray [ y.square().sum() ]
+                        y, (torch.autograd.grad (value, ResizeArray [ images ]))[0]
+
+                    let expected, expectedGradient = run together
+                    let actual, gradient = run (Layer.inSlices channels layers)
+                    Expect.equal actual.shape expected.shape "shape"
+                    close 1e-12 (floats actual) (floats expected) "value"
+                    close 1e-12 (floats gradient) (floats expectedGradient) "gradient")
+        ]
+
         test "folding makes weights of its own once, and a pass makes its outcome alone" (fun () ->
             let weights = shaken (Source 13) (init 3UL withHead)
             let before = hash (fst weights), hash (snd weights)

@@ -91,7 +91,7 @@ module ResNet =
                 stage block branches (i + 1) blocks from out (if i = 0 then 1L else 2L))
 
         let early, late = List.splitAt 2 stages
-        let widest = if kind = CifarStem then e * w else w / 4L
+        let widest = if kind = CifarStem then e * w else max 1L (w / 4L)
 
         Layer.normalise input.Mean input.Std
         :: Layer.inSlices widest (stem kind branches input.Channels w @ List.concat early)
