@@ -2,6 +2,24 @@ namespace AdvContrast.Cli
 
 open Argu
 
+// What several commands say of the same option.
+module private Usage =
+
+    [<Literal>]
+    let From =
+        "the run's folder, or its .safetensors file; with --network, a .safetensors file of another program under PyTorch's names."
+
+    [<Literal>]
+    let Network = "the network that a file of another program has the weights of: resnet50-imagenet."
+
+    [<Literal>]
+    let Normalise =
+        "what that program normalised images by: none, imagenet, cifar10, cifar100 or MEAN/STD as numbers with commas (default: imagenet for the networks named so)."
+
+    [<Literal>]
+    let Probe =
+        "how the linear layer is fitted: published (SLF) or quick, or own for the one that the weights came with (default: quick)."
+
 type DemoArguments =
     | [<AltCommandLine "-o">] Out of DIR: string
     | Json of FILE: string
@@ -93,11 +111,9 @@ type EvaluateArguments =
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
-            | From _ ->
-                "the run's folder, or its .safetensors file; with --network, a .safetensors file of another program under PyTorch's names."
-            | Network _ -> "the network that a file of another program has the weights of: resnet50-imagenet."
-            | Normalise _ ->
-                "what that program normalised images by: none, imagenet, cifar10, cifar100 or MEAN/STD as numbers with commas (default: imagenet for the networks named so)."
+            | From _ -> Usage.From
+            | Network _ -> Usage.Network
+            | Normalise _ -> Usage.Normalise
             | Dataset _ -> "data set to fit and to test on (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "test on the first so many images (default: all)."
@@ -105,8 +121,7 @@ type EvaluateArguments =
                 "fgsm, pgd-20 (steps of 1/4 radius) or pgd-20:0.125, cw-pgd-20, mi-fgsm-10, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or square-1000, cw-l2, autoattack, autoattack+ or autoattack-rand; may be repeated (default: fgsm and pgd-20)."
             | Threat _ ->
                 "what the attacks may do, as linf:8/255 or l2:0.5; may be repeated (default: the run's, else linf:8/255)."
-            | Probe _ ->
-                "how the linear layer is fitted: published (SLF) or quick, or own for the one that the weights came with (default: quick)."
+            | Probe _ -> Usage.Probe
             | Knn _ ->
                 "also how the nearest training images vote: 200 of them, or 200:0.5 with a temperature (default: 0.1)."
             | Seed _ -> "seed of every draw (default: 1)."
@@ -131,6 +146,8 @@ type AttackArguments =
     | Onto of RUN: string
     | Picture of FILE: string
     | Rows of N: int
+    | Network of NAME: string
+    | Normalise of NAME: string
     | Dataset of NAME: string
     | Data of DIR: string
     | Images of N: int
@@ -142,7 +159,7 @@ type AttackArguments =
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
-            | From _ -> "the run's folder, or its .safetensors file."
+            | From _ -> Usage.From
             | Out _ ->
                 "safetensors file that the adversarial images are written to, with all that is known of them."
             | Attack _ -> "one of the names that `evaluate --attack` takes (default: pgd-20)."
@@ -152,16 +169,20 @@ type AttackArguments =
             | Picture _ ->
                 "also write a PNG: a row a sample, in it the original, the adversarial image, and the change magnified."
             | Rows _ -> "samples in the picture, those that were broken first (default: 8)."
+            | Network _ -> Usage.Network
+            | Normalise _ -> Usage.Normalise
             | Dataset _ -> "data set to fit on and to attack (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "attack the first so many test images (default: 100)."
-            | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
+            | Probe _ -> Usage.Probe
             | Seed _ -> "seed of every draw (default: 1)."
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Json _ -> "also write the figures to this file, as JSON."
 
 type AuditArguments =
     | [<Mandatory>] From of RUN: string
+    | Network of NAME: string
+    | Normalise of NAME: string
     | Dataset of NAME: string
     | Data of DIR: string
     | Images of N: int
@@ -175,13 +196,15 @@ type AuditArguments =
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
-            | From _ -> "the run's folder, or its .safetensors file."
+            | From _ -> Usage.From
+            | Network _ -> Usage.Network
+            | Normalise _ -> Usage.Normalise
             | Dataset _ -> "data set to fit and to test on (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "look at the first so many test images (default: 100)."
             | Threat _ ->
                 "what the attacks may do, as linf:8/255 or l2:0.5 (default: the run's, else linf:8/255)."
-            | Probe _ -> "how the linear layer is fitted: published (SLF) or quick (default: quick)."
+            | Probe _ -> Usage.Probe
             | Surrogate _ -> "another run, whose adversarial images are tried on this one (default: none)."
             | Seed _ -> "seed of every draw (default: 1)."
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."

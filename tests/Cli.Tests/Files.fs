@@ -110,6 +110,18 @@ let private evaluatesWeights () =
     let correct = clean.GetProperty("correct").GetInt32()
     Expect.isGreaterThan correct 25 "features of random weights tell more than chance"
 
+let private attacksWeights () =
+    use folder = new Folder()
+    withWeights folder
+    let weights = "--from w.safetensors --network small --normalise none --dataset sample --images 20"
+    succeed folder $"attack {weights} --attack fgsm --out images.safetensors --json figures.json" |> ignore
+    let run = (json folder "figures.json").GetProperty("runs")[0]
+    let fraction (name: string) = run.GetProperty(name).GetDouble()
+    Expect.isLessThan (fraction "attacked") (fraction "clean") "the attack was on these weights"
+    let audit = runIn [] folder $"audit {weights} --json audit.json"
+    Expect.contains [ 0; 9; 10 ] audit.Code "a finding"
+    Expect.equal ((json folder "audit.json").GetProperty("method").GetString()) "pretrained" "of these weights"
+
 let private foreignWeights = [
     "without its network", "", 5, "name of their network"
     "without what it normalised by", "--network small", 2, "--normalise"
@@ -262,6 +274,7 @@ let tests =
         yield! spoiltRuns |> List.map refusesRun
         yield! spoiltManifests |> List.map refusesManifest
         testCase "weights of another program are evaluated" evaluatesWeights
+        testCase "weights of another program are attacked and audited" attacksWeights
 
         testList "weights of another program" [
             for what, option, code, says in foreignWeights do

@@ -25,27 +25,21 @@ module Attack =
             Notes = None
         }
 
-    let private load path = result {
-        let! encoder, warning = Encoder.load path
-        warning |> Option.iter Terminal.line
-        return path, encoder
-    }
-
-    // Loads all runs, or none, before any work is done on one of them.
-    let private loadAll paths =
-        let rec go loaded paths =
-            match paths with
+    // Loads all, or none, before any work is done on one of them.
+    let private loadAll (loads: (string * (string -> Result<Encoder, Error>)) list) =
+        let rec go (loaded: (string * Encoder) list) rest =
+            match rest with
             | [] -> Ok(List.rev loaded)
-            | path :: rest ->
+            | (path, load) :: rest ->
                 match load path with
-                | Ok run -> go (run :: loaded) rest
+                | Ok encoder -> go ((path, encoder) :: loaded) rest
                 | Error e ->
                     for _, encoder in loaded do
-                        (encoder: IDisposable).Dispose()
+                        (encoder :> IDisposable).Dispose()
 
                     Error [ e ]
 
-        go [] paths
+        go [] loads
 
     let private rows (arguments: ParseResults<AttackArguments>) =
         match arguments.TryGetResult AttackArguments.Rows with
@@ -128,7 +122,10 @@ module Attack =
         for file in [ Some out; picture; json ] do
             do! Json.check file |> single
 
-        let! runs = loadAll (from :: onto)
+        let network = arguments.TryGetResult AttackArguments.Network
+        let normalise = arguments.TryGetResult AttackArguments.Normalise
+        let others = onto |> List.map (fun path -> path, Weights.ofRun)
+        let! runs = loadAll ((from, Weights.load network normalise) :: others)
 
         try
             let first, others = snd runs.Head, runs.Tail

@@ -63,13 +63,6 @@ module Audit =
         images = check.Images
     |}
 
-    // The encoder of a run, with a word on the terminal where it is an older one.
-    let private load path = result {
-        let! encoder, warning = Encoder.load path |> Result.mapError List.singleton
-        warning |> Option.iter Terminal.line
-        return encoder
-    }
-
     /// The exit code of a finding: 0, 9 or 10.
     let private code finding =
         match finding with
@@ -83,9 +76,11 @@ module Audit =
         let other = arguments.TryGetResult AuditArguments.Surrogate
         let seconds = Terminal.clock ()
         do! Json.check json |> Result.mapError List.singleton
-        let! encoder = load from
+        let network = arguments.TryGetResult AuditArguments.Network
+        let normalise = arguments.TryGetResult AuditArguments.Normalise
+        let! encoder = Weights.load network normalise from |> Result.mapError List.singleton
         use encoder = encoder
-        let! surrogate = other |> Option.traverseResult load
+        let! surrogate = other |> Option.traverseResult Weights.ofRun |> Result.mapError List.singleton
 
         try
             let! inspected =

@@ -34,19 +34,6 @@ module Evaluate =
                 if Directory.Exists from then Some(Path.Combine(from, "evaluation.json")) else None
         }
 
-    // A run, or weights of another program for the network that is named.
-    let private load (arguments: ParseResults<EvaluateArguments>) from =
-        let normalise = arguments.TryGetResult EvaluateArguments.Normalise
-
-        match arguments.TryGetResult EvaluateArguments.Network, normalise with
-        | Some network, _ ->
-            Configuration.device "cpu"
-            |> Result.bind (fun cpu -> Pretrained.byName network normalise cpu from)
-            |> Result.map (fun encoder -> encoder, None)
-        | None, Some _ ->
-            Error(Error.BadOption("--normalise", "it goes with --network; a run knows its own."))
-        | None, None -> Encoder.load from
-
     let private title (a: Accuracy) =
         match a.Threat with
         | Some threat -> sprintf "%s, %s" a.Name (Threat.label threat)
@@ -85,9 +72,10 @@ module Evaluate =
         let from = arguments.GetResult EvaluateArguments.From
         let seconds = Terminal.clock ()
         do! Json.check json |> Result.mapError List.singleton
-        let! encoder, warning = load arguments from |> Result.mapError List.singleton
+        let network = arguments.TryGetResult EvaluateArguments.Network
+        let normalise = arguments.TryGetResult EvaluateArguments.Normalise
+        let! encoder = Weights.load network normalise from |> Result.mapError List.singleton
         use encoder = encoder
-        warning |> Option.iter Terminal.line
         let name = encoder.Configuration.Method
         let! measured = withBar name encoder (evaluation arguments)
         show name measured
