@@ -34,7 +34,8 @@ let encoderFile, folder, threat, images =
 
 let threads = 1
 torch.set_num_threads threads
-let encoder = fst (good (Encoder.load encoderFile))
+// As `evaluate` computes.
+let encoder = Encoder.folded (fst (good (Encoder.load encoderFile)))
 let test = Dataset.first images (good (Cifar10.read folder false))
 let head = LinearProbe.fit LinearProbe.quick ignore encoder (good (Cifar10.read folder true))
 let classifier = LinearProbe.classifier encoder head

@@ -39,6 +39,38 @@ let tests =
                     close 1e-12 (Array.concat together) (floats output.Features) "the network's features"
                     Expect.equal encoder.Network.FeatureWidth 8L "width")
 
+        test
+            "a folded encoder is the same function of the images, and for other weights and modes the network"
+            (fun () ->
+                use encoder = Expect.wantOk (Encoder.ofCheckpoint (checkpointOf Acl.dualStream)) "encoder"
+                let folded = Encoder.folded encoder
+                let x = (noise (Source 2) [ 5; 1; 12; 12 ]).requires_grad_ true
+
+                let seen encoder =
+                    let features = Encoder.features encoder x
+                    let value = ResizeArray [ features.square().sum() ]
+                    let gradients = torch.autograd.grad (value, ResizeArray [ x ])
+                    floats features, floats gradients[0]
+
+                let features, gradient = seen encoder
+                let actual, actualGradient = seen folded
+                close 1e-12 actual features "features"
+                relative 1e-10 actualGradient gradient "gradient"
+                Expect.notEqual
+                    (bits (Encoder.features folded x))
+                    (bits (Encoder.features encoder x))
+                    "another way"
+
+                let apply (encoder: Encoder) mode (parameters: Parameters) =
+                    let output, _ =
+                        encoder.Network.Apply (call encoder.Branch mode) parameters (snd encoder.Weights) x
+                    bits output.Features
+
+                let parameters = fst encoder.Weights
+                Expect.equal (apply folded Train parameters) (apply encoder Train parameters) "in train mode"
+                let others = parameters |> Map.map (fun _ p -> p * 0.5)
+                Expect.equal (apply folded Eval others) (apply encoder Eval others) "with other weights")
+
         test "an encoder has copies of its own" (fun () ->
             let checkpoint = checkpointOf SimClr.method
             use encoder = Scope.value (fun () -> Expect.wantOk (Encoder.ofCheckpoint checkpoint) "encoder")

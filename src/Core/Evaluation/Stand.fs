@@ -57,8 +57,9 @@ module Stand =
 
     /// Puts a linear layer on the frozen encoder (SLF) and hands the classifier and the test images to the
     /// body, with the training images for fitting others, and a way to tell how far it is. report: called
-    /// with the name of what is being done and the share of it done. When stop is cancelled, ends at the next
-    /// look at the encoder or at the next report with Error.Interrupted.
+    /// with the name of what is being done and the share of it done. What the body returns holds no tensors of
+    /// its scope. When stop is cancelled, ends at the next look at the encoder or at the next report with
+    /// Error.Interrupted.
     let using
         (report: string -> float -> unit)
         (stop: CancellationToken)
@@ -82,6 +83,8 @@ module Stand =
                     stop.ThrowIfCancellationRequested()
                     report what part
 
+                use _ = torch.NewDisposeScope()
+                let encoder = Encoder.folded encoder
                 let fitting (p: Progress) = share "linear layer" (float p.Step / float p.Steps)
                 let! head = Top.head stand.Top fitting encoder train |> Result.mapError List.singleton
                 use head = head

@@ -111,7 +111,7 @@ module Layer =
                 x.mean ([| 2L; 3L |])
             else
                 // So the gradient too has its channels last.
-                x.permute(0L, 2L, 3L, 1L).mean ([| 1L; 2L |]))
+                x.permute(0L, 2L, 3L, 1L).mean([| 1L; 2L |]))
 
     /// Maximum over square windows.
     let maxPool (size: int64) (stride: int64) (padding: int64) =

@@ -1,5 +1,6 @@
 namespace AdvContrast.Core
 
+open AdvContrast.Torch.Engine
 open TorchSharp
 
 /// Which set of batch-norm weights and running statistics a pass uses. Convolutions are shared by all.
@@ -118,9 +119,39 @@ module Output =
 [<RequireQualifiedAccess>]
 module Network =
 
+    /// Images, or a convolution's weight, with the channels of a pixel together, as convolutions read them
+    /// fastest; what has not four dimensions is itself.
+    let channelsLast (x: Tensor) =
+        if x.shape.Length = 4 then TorchEngine.Current.ToMemoryFormat(x, MemoryFormat.ChannelsLast) else x
+
     /// Fold for a network that has nothing to merge: its own eval mode.
     let unfolded (apply: Call -> Parameters -> Buffers -> Tensor -> Output * Buffers) (fixed': Fixed) images =
         fst (apply (Call.create fixed'.Branch Eval) fixed'.Parameters fixed'.Buffers images)
+
+    /// A network for many looks at one set of weights: called in eval mode with these very weights and by this
+    /// branch it takes the merged ones (see Fold), images with their channels last; the same function, faster,
+    /// but without gradients in the weights. Called otherwise it is the network that it was. The merged weights
+    /// belong to the current scope.
+    let folded branch (parameters: Parameters) (buffers: Buffers) network =
+        use _ = torch.no_grad ()
+
+        let run =
+            network.Fold {
+                Branch = branch
+                Parameters = parameters
+                Buffers = buffers
+                Prepare = fun weight -> Scope.tensor (fun () -> (channelsLast weight).alias())
+            }
+
+        let apply call (p: Parameters) (b: Buffers) images =
+            let isSame = obj.ReferenceEquals(p, parameters) && obj.ReferenceEquals(b, buffers)
+
+            if call.Mode = Eval && call.Branch = branch && isSame then
+                run (channelsLast images), buffers
+            else
+                network.Apply call p b images
+
+        { network with Apply = apply }
 
     /// The encoder as a function of images alone: eval mode, one branch, its features [n; f] in float32.
     let encoder branch (parameters: Parameters, buffers: Buffers) network : Tensor -> Tensor =

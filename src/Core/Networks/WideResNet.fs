@@ -45,8 +45,7 @@ module WideResNet =
         Layer.normalise input.Mean input.Std
         :: Layer.inSlices
             w
-            (Layer.conv "conv1" input.Channels stem 3L 1L 1L
-             :: group branches 1 blocks stem w 1L
+            (Layer.conv "conv1" input.Channels stem 3L 1L 1L :: group branches 1 blocks stem w 1L
              @ group branches 2 blocks w (2L * w) 2L)
         :: group branches 3 blocks (2L * w) (4L * w) 2L
         @ [ Layer.batchNorm branches "bn1" (4L * w); Layer.relu; Layer.globalPool ]

@@ -171,6 +171,15 @@ module Encoder =
         else
             ofFile path |> Result.map (fun encoder -> encoder, None)
 
+    /// The same encoder for many looks: batch norms merged into the weights before them (Jacob et al. 2018,
+    /// section 3.2), images with their channels last. Its features differ from those of the encoder given by
+    /// rounding alone, and are differentiable in the images. The merged weights belong to the current scope, all
+    /// else to the encoder given.
+    let folded (encoder: Encoder) : Encoder =
+        let parameters, buffers = encoder.Weights
+
+        { encoder with Network = Network.folded encoder.Branch parameters buffers encoder.Network }
+
     /// Images [n; c; h; w] in [0, 1] to features [n; f]; differentiable in the images.
     let features (encoder: Encoder) : Tensor -> Tensor =
         Network.encoder encoder.Branch encoder.Weights encoder.Network

@@ -68,10 +68,7 @@ module internal Forward =
 
     // Convolutions read the channels of a pixel together fastest.
     let private laidOut machine (x: Tensor) =
-        if machine.Precision = Precision.Plain || x.shape.Length <> 4 then
-            x
-        else
-            TorchEngine.Current.ToMemoryFormat(x, MemoryFormat.ChannelsLast)
+        if machine.Precision = Precision.Plain then x else Network.channelsLast x
 
     // A weight of a convolution or linear map as a pass takes it. Autocast would do the same anew in every pass
     // that does not learn.
