@@ -114,13 +114,17 @@ let private attacksWeights () =
     use folder = new Folder()
     withWeights folder
     let weights = "--from w.safetensors --network small --normalise none --dataset sample --images 20"
-    succeed folder $"attack {weights} --attack fgsm --out images.safetensors --json figures.json" |> ignore
+    succeed folder $"attack {weights} --attack fgsm --out images.safetensors --json figures.json"
+    |> ignore
     let run = (json folder "figures.json").GetProperty("runs")[0]
     let fraction (name: string) = run.GetProperty(name).GetDouble()
     Expect.isLessThan (fraction "attacked") (fraction "clean") "the attack was on these weights"
     let audit = runIn [] folder $"audit {weights} --json audit.json"
     Expect.contains [ 0; 9; 10 ] audit.Code "a finding"
-    Expect.equal ((json folder "audit.json").GetProperty("method").GetString()) "pretrained" "of these weights"
+    Expect.equal
+        ((json folder "audit.json").GetProperty("method").GetString())
+        "pretrained"
+        "of these weights"
 
 let private foreignWeights = [
     "without its network", "", 5, "name of their network"
