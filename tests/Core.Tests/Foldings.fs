@@ -4,7 +4,6 @@ module Foldings
 open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Torch.Engine
 open Arrays
 open Fixtures
 open Laws
@@ -28,12 +27,6 @@ let private networks = [
     for name, head in heads do
         "small, " + name, head.Run(SmallNet.create 3L colour both)
 ]
-
-let private channelsLast (x: Tensor) =
-    if x.shape.Length = 4 then
-        TorchEngine.Current.ToMemoryFormat(x, MemoryFormat.ChannelsLast)
-    else
-        x.alias ()
 
 let private folded (network: Network) branch (parameters, buffers) prepare : Tensor -> Output =
     network.Fold { Branch = branch; Parameters = parameters; Buffers = buffers; Prepare = prepare }
@@ -70,7 +63,8 @@ let tests =
                         let expected, _ = apply network branch Eval weights images
                         folded network branch weights id images |> agree 1e-5 <| expected
 
-                        folded network branch weights channelsLast (channelsLast images) |> agree 1e-5
+                        folded network branch weights Network.channelsLast (Network.channelsLast images)
+                        |> agree 1e-5
                         <| expected)
         ]
 
@@ -150,7 +144,7 @@ let tests =
             let weights = singles (shaken source (init 4UL withHead))
             let images = single (noise source [ 4; 3; 16; 16 ])
             let expected, statistics = apply withHead adv Train weights images
-            let actual, moved = apply withHead adv Train weights (channelsLast images)
+            let actual, moved = apply withHead adv Train weights (Network.channelsLast images)
             agree 1e-5 actual expected
 
             for name in statistics.Keys do
