@@ -60,7 +60,7 @@ let main args =
         Dlrs.tests
         Robust.tests
         Layers.tests
-        Montages.tests
+        Convolutions.tests
         Nets.tests
         Branches.tests
         Foldings.tests

@@ -144,12 +144,7 @@ module Layer =
     /// A square convolution without bias: [n; input; h; w] -> [n; output; h'; w'].
     let conv name (input: int64) (output: int64) (size: int64) (stride: int64) (padding: int64) =
         let weight = name + ".weight"
-        let strides, paddings = [| stride; stride |], [| padding; padding |]
-        let run (x: Tensor) (weight: Tensor) bias =
-            if padding = size / 2L && Montage.pays x weight stride then
-                Montage.conv2d x weight bias stride
-            else
-                torch.nn.functional.conv2d (x, weight, bias, strides, paddings)
+        let run = Convolution.create stride padding
 
         {
             Text =
@@ -158,14 +153,14 @@ module Layer =
                 fun draw ->
                     single weight (kaiming [ output; input; size; size ] (float (output * size * size))) draw,
                     Map.empty
-            Run = fun _ parameters (x, buffers) -> run x parameters[weight] null, buffers
+            Run = fun _ parameters (x, buffers) -> run parameters[weight] null x, buffers
             Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], null, run) ]
         }
 
     let private affine name bias (input: int64) (output: int64) (begun: int64 list -> Draw -> Tensor) =
         let weight, offset = name + ".weight", name + ".bias"
         let of' (parameters: Parameters) = if bias then parameters[offset] else null
-        let run (x: Tensor) (weight: Tensor) bias = torch.nn.functional.linear (x, weight, bias)
+        let run (weight: Tensor) bias (x: Tensor) = torch.nn.functional.linear (x, weight, bias)
 
         {
             Text = sprintf "linear %d" output
@@ -174,7 +169,7 @@ module Layer =
                     let start shape name = single name (begun shape) draw
                     let parameters = start [ output; input ] weight
                     (if bias then merge parameters (start [ output ] offset) else parameters), Map.empty
-            Run = fun _ parameters (x, buffers) -> run x parameters[weight] (of' parameters), buffers
+            Run = fun _ parameters (x, buffers) -> run parameters[weight] (of' parameters) x, buffers
             Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], of' fixed'.Parameters, run) ]
         }
 

@@ -12,20 +12,6 @@ module Montage =
     // Pixels across. oneDNN 2.6 gives wrong gradients of weights from about 480.
     let private widest = 160L
 
-    let private hasTiles = lazy (TorchEngine.Current.Devices() |> Seq.exists _.HasAmx)
-
-    /// Whether it can be had and is faster for images x [n; c; h; w] and a weight [k; c; size; size]: an odd
-    /// size in bfloat16 on a CPU that multiplies tiles, into maps of up to 4x4, and up to 8x8 where the weight's
-    /// gradient will be asked for.
-    let pays (x: Tensor) (weight: Tensor) stride =
-        x.dtype = torch.bfloat16
-        && x.is_cpu ()
-        && weight.shape[3] > 1L
-        && weight.shape[3] % 2L = 1L
-        && x.shape[3] % stride = 0L
-        && x.shape[3] / stride <= (if weight.requires_grad then 8L else 4L)
-        && hasTiles.Value
-
     /// The convolution, images side by side: x [n; c; h; w], a weight [k; c; size; size] with an odd size, a bias
     /// [k] or null, zeros of size/2 around; the stride divides w. The same sums as conv2d's.
     let conv2d (x: Tensor) (weight: Tensor) (bias: Tensor) (stride: int64) =
