@@ -26,5 +26,5 @@ module Im2col =
             let images = x.permute(0L, 2L, 3L, 1L).reshape(n, h * w, c)
             let all = seen.expand(n, -1L, -1L).bmm(images).view(-1L, size * size * c)
             let weight = weight.permute(0L, 2L, 3L, 1L).reshape(k, size * size * c)
-            let y = torch.nn.functional.linear (all, weight, bias)
-            y.view(n, rows.shape[0], columns.shape[0], k).permute(0L, 3L, 1L, 2L))
+            let y = all.mm(weight.t ()).view(n, rows.shape[0], columns.shape[0], k).permute(0L, 3L, 1L, 2L)
+            if isNull bias then y else y + bias.view (-1L, 1L, 1L))

@@ -1,5 +1,6 @@
 namespace AdvContrast.Core
 
+open AdvContrast.Torch.Engine
 open TorchSharp
 
 /// 3x3 convolutions of small maps by fewer products: two by two pixels of the outcome take 16 products for each
@@ -51,7 +52,7 @@ module Winograd =
             let split, join = Axes.both x (split h) (split w), Axes.both x (join h) (join w)
             let pixels = x.permute(2L, 3L, 0L, 1L).reshape(int64 (h * w), n * c)
             let products = split.mm(pixels).view(16L, -1L, c).bmm weight
-            let y =
-                join.t().mm(products.view (-1L, n * k)).view(int64 h, int64 w, n, k).permute(2L, 0L, 1L, 3L)
-            let y = if isNull bias then y else y + bias
-            y.contiguous().permute(0L, 3L, 1L, 2L))
+            let y = join.t().mm(products.view (-1L, n * k)).view(int64 h, int64 w, n, k)
+            // Of its own, no view: what follows may then work in place.
+            let y = TorchEngine.Current.ToMemoryFormat(y.permute (2L, 3L, 0L, 1L), MemoryFormat.ChannelsLast)
+            if isNull bias then y else y + bias.view (-1L, 1L, 1L))
