@@ -82,7 +82,7 @@ type PretrainArguments =
             | Seed _ -> "seed of every draw (default: 1)."
             | Device _ -> "cpu, cuda or cuda:N (default: cpu)."
             | Precision _ ->
-                "auto, float32 or bfloat16, for training and attack passes (default: auto, bfloat16 where the machine has it)."
+                "auto, float32, bfloat16 or (with cuda) tf32, for training and attack passes (default: auto, bfloat16 where the machine has it)."
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."
             | Checkpoint_Every _ ->
                 "when a checkpoint is written, besides at the end: epoch, 500 for steps, or 10min (default: epoch)."

@@ -68,8 +68,8 @@ public sealed record PretrainOptions
     public string Device { get; init; } = defaults.Device;
 
     /// <summary>
-    /// The number format of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, or
-    /// <c>"auto"</c> for the faster one on this machine.
+    /// The number format of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, <c>"tf32"</c> (an
+    /// NVIDIA card's, for convolutions), or <c>"auto"</c> for the faster one on this machine.
     /// </summary>
     public string Precision { get; init; } = defaults.Precision;
 

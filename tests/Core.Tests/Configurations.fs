@@ -157,6 +157,9 @@ let tests =
                 { small with Optimizer = Some "sgd"; LearningRate = Some infinity },
                 "--learning-rate"
                 "precision", { small with Precision = "bfloat61" }, "'bfloat16'"
+                "a card's precision",
+                { small with Precision = "tf32" },
+                "choose float32 or bfloat16, or --device cuda"
                 "device", { small with Device = "cup" }, "--device"
                 "a device that libtorch knows and we do not", { small with Device = "mkldnn" }, "--device"
                 "images", { small with Images = Some 1 }, "--images"
@@ -168,6 +171,8 @@ let tests =
 
         test "no device that is not there" (fun () ->
             if not (torch.cuda.is_available ()) then
+                let card = { small with Device = "cuda"; Precision = "tf32" }
+                Expect.hasLength (faults card) 1 "its precision is no fault"
                 says [ "--device"; "'cuda:1'" ] (wantError (Configuration.device "cuda:1") "cuda") "sentence")
 
         test "data that is not there is a fault of its own" (fun () ->
@@ -232,6 +237,11 @@ let tests =
                 m.Recipe.Optimizer.Text
                 "10 epochs of warm-up, then cosine 0.7 to 0"
                 "a rate, and at most ten epochs")
+
+        test "what a card computes in is no matter on a CPU" (fun () ->
+            let before = torch.backends.cudnn.allow_tf32
+            Accelerator.convolveInTf32 torch.CPU (not before)
+            Expect.equal torch.backends.cudnn.allow_tf32 before "TF32")
 
         test "settled, a configuration says which precision runs" (fun () ->
             let settled = Configuration.settle { small with Precision = "auto" }

@@ -25,7 +25,7 @@ type Dataset = {
     member d.Batch (device: torch.Device) (ids: int64[]) =
         Scope.tensor (fun () ->
             let rows = torch.tensor(ids).``to`` d.Images.device
-            let images = d.Images.index_select(0L, rows).``to`` device
+            let images = d.Images.index_select (0L, rows) |> Accelerator.send device
             if images.is_floating_point () then images else images.``to`` torch.float32 / 255.0)
 
     /// The labels of some rows: int64 [n]. UnlabelledException where the images have none.
@@ -33,7 +33,7 @@ type Dataset = {
         if not d.IsLabelled then raise UnlabelledException
 
         Scope.tensor (fun () ->
-            d.Labels.index_select(0L, torch.tensor(ids).``to`` d.Labels.device).``to`` device)
+            d.Labels.index_select (0L, torch.tensor(ids).``to`` d.Labels.device) |> Accelerator.send device)
 
     interface System.IDisposable with
         member d.Dispose() =

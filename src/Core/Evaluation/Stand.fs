@@ -78,6 +78,7 @@ module Stand =
                 use all = all
                 use test = Dataset.first (Option.defaultValue Int32.MaxValue stand.Images) all
                 stand.Threads |> Option.iter torch.set_num_threads
+                Accelerator.convolveInTf32 encoder.Device false
 
                 let share what part =
                     stop.ThrowIfCancellationRequested()

@@ -39,8 +39,9 @@ type Configuration = {
     Seed: uint64
     /// <c>"cpu"</c>, <c>"cuda"</c> or <c>"cuda:1"</c>.
     Device: string
-    /// Of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, or <c>"auto"</c> for bfloat16
-    /// where the machine computes in it. Losses, statistics, weights and all evaluation are float32.
+    /// Of training and attack passes: <c>"float32"</c>, <c>"bfloat16"</c>, <c>"tf32"</c> (an NVIDIA card's, for
+    /// convolutions), or <c>"auto"</c> for bfloat16 where the machine computes in it. Losses, statistics, weights
+    /// and all evaluation are float32.
     Precision: string
     /// Threads of libtorch; None leaves them: as many as there are processors.
     Threads: int option
@@ -81,11 +82,13 @@ module Configuration =
     /// When a run of it writes checkpoints.
     let rhythm (c: Configuration) = c.CheckpointEvery |> Option.defaultValue "epoch" |> Rhythm.parse
 
+    let private onCard (c: Configuration) = c.Device.StartsWith "cuda"
+
     /// The same configuration with what depends on the machine decided, so that a manifest says what ran.
     let settle (c: Configuration) =
         let hasFastBfloat16 () =
             let engine = TorchEngine.Current
-            let kind = if c.Device.StartsWith "cuda" then DeviceType.CUDA else DeviceType.CPU
+            let kind = if onCard c then DeviceType.CUDA else DeviceType.CPU
             let fast = engine.Devices() |> Seq.filter _.HasFastBfloat16
             engine.HasAutocast && fast |> Seq.exists (fun d -> d.Device.``type`` = kind)
 
@@ -152,9 +155,17 @@ module Configuration =
                 Error.BadOption("--device", sprintf "'%s' is not a device; choose cpu, cuda or cuda:N." name)
             )
 
-    let private precision name =
-        match name with
+    let private precision (c: Configuration) =
+        match c.Precision with
         | "float32" -> Ok Precision.Float32
+        | "tf32" when onCard c -> Ok Precision.Tf32
+        | "tf32" ->
+            Error(
+                Error.BadOption(
+                    "--precision",
+                    "only NVIDIA cards compute in tf32; choose float32 or bfloat16, or --device cuda."
+                )
+            )
         | "bfloat16" when TorchEngine.Current.HasAutocast -> Ok Precision.BFloat16
         | "bfloat16" ->
             Error(
@@ -163,7 +174,7 @@ module Configuration =
                     "bfloat16 needs a build with TorchSource=system; choose float32."
                 )
             )
-        | other -> Error(Error.UnknownName("precision", other, [ "auto"; "float32"; "bfloat16" ]))
+        | other -> Error(Error.UnknownName("precision", other, [ "auto"; "float32"; "tf32"; "bfloat16" ]))
 
     /// An option that counts something: so many or more, where it is given.
     let atLeast least name value =
@@ -293,7 +304,7 @@ module Configuration =
         and! _ = atLeast 1 "--keep" c.Keep
         and! _ = rhythm c
         and! _ = rate c.LearningRate
-        and! precision = precision c.Precision
+        and! precision = precision c
         and! device = device c.Device
         return precision, device
     }

@@ -8,6 +8,8 @@ open TorchSharp
 type Precision =
     /// In float32.
     | Float32
+    /// In float32, but convolutions on an NVIDIA card in TF32: 10 bits after the point instead of 23.
+    | Tf32
     /// Passes that may run in a lower precision: products in bfloat16, statistics and losses in float32.
     | BFloat16
     /// In float32 with the very operations that the method names: nothing is merged, no layout changed. For

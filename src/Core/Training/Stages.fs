@@ -252,6 +252,7 @@ module Stages =
         let! dataset = Preparation.dataset configuration |> Result.mapError List.singleton
         use dataset = dataset
         configuration.Threads |> Option.iter torch.set_num_threads
+        Accelerator.convolveInTf32 device (precision = Precision.Tf32)
 
         let plan = {
             Configuration = configuration

@@ -148,7 +148,8 @@ module Training =
 
     let private batchOf training (ids: int64[]) : Batch =
         let device = training.Machine.Device
-        let pick (all: Tensor) = all.index_select(0L, torch.tensor(ids).``to`` all.device).``to`` device
+        let pick (all: Tensor) =
+            all.index_select (0L, torch.tensor(ids).``to`` all.device) |> Accelerator.send device
 
         {
             Ids = ids
