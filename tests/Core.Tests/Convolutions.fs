@@ -42,6 +42,7 @@ let private low (shape: int64 list) = torch.zeros (Array.ofList shape, dtype = t
 let private ways = [
     "side by side", (fun stride x weight bias -> Montage.conv2d x weight bias stride), [ 1; 3; 5; 7 ], false
     "one product", (fun stride x weight bias -> Im2col.conv2d x weight bias stride), [ 1; 3; 5; 7 ], true
+    "pixel by pixel", (fun stride x weight bias -> Pointwise.conv2d x weight bias stride), [ 1 ], true
 ]
 
 let private fewer x weight bias = Winograd.conv2d x (Winograd.weight weight) bias
@@ -67,13 +68,29 @@ let tests =
                     let whole most = source.Whole(1, most)
                     let inputs = given source (whole 5) (whole 4) (whole 4) 3 (whole 9) (whole 9)
                     agree 1e-12 (looked fewer inputs) (looked (plain 1L) inputs)))
+
+            testPropertyN 60 "the adjoint is the gradient in the images" (fun (seed: int) ->
+                balanced (fun () ->
+                    let source = Source seed
+                    let whole most = source.Whole(1, most)
+                    let stride, k = int64 (whole 3), source.Among [ 1; 3; 5; 7 ]
+                    let inputs = given source (whole 4) (whole 4) (whole 4) k (whole 9) (whole 9)
+                    let x = inputs[0].detach().requires_grad_ true
+                    let y = plain stride x inputs[1] null
+                    let gradient = noise source (y.shape |> Array.map int |> List.ofArray)
+                    let expected = (torch.autograd.grad ([| y |], [| x |], [| gradient |]))[0]
+                    let ready = Adjoint.weight inputs[1] stride
+                    let actual = Adjoint.conv2d gradient ready (int64 k) stride x.shape[2] x.shape[3]
+                    Expect.equal actual.shape x.shape "shape"
+                    close 1e-12 (floats actual) (floats expected) "gradient"))
         ]
 
         testList "in bfloat16 they are libtorch's in full precision, to rounding" [
-            for name, conv, _, _ in ways do
+            for name, conv, sizes, _ in ways do
                 for w, stride in [ 4L, 1L; 8L, 1L; 8L, 2L; 16L, 2L ] do
                     test (sprintf "%s, %dx%d, stride %d" name w w stride) (fun () ->
-                        let inputs = given (Source 1) 70 16 32 3 (int w) (int w) |> lowered
+                        let k = sizes |> List.filter ((>=) 3) |> List.max
+                        let inputs = given (Source 1) 70 16 32 k (int w) (int w) |> lowered
                         agree 0.01 (looked (conv stride) inputs) (looked (plain stride) (full inputs)))
 
             test "fewer products" (fun () ->
@@ -98,14 +115,24 @@ let tests =
                 [
                     "4x4", images 4L, few, 1L, 1L, withTiles Convolving.SideBySide
                     "8x8 into 4x4", images 8L, few, 2L, 1L, withTiles Convolving.OneProduct
-                    "8x8", images 8L, few, 1L, 1L, Convolving.Direct
+                    "8x8", images 8L, many, 1L, 1L, withTiles Convolving.ThereAndBack
+                    "8x8, few channels", images 8L, few, 1L, 1L, Convolving.Direct
+                    "8x8, 16 channels",
+                    images 8L,
+                    low [ 16L; 16L; 3L; 3L ],
+                    1L,
+                    1L,
+                    withTiles Convolving.ThereAndBack
+                    "8x8, 15 come in", images 8L, low [ 16L; 15L; 3L; 3L ], 1L, 1L, Convolving.Direct
+                    "8x8, 15 go out", images 8L, low [ 15L; 16L; 3L; 3L ], 1L, 1L, Convolving.Direct
                     "8x8, learning",
                     images 8L,
                     learning (few.clone ()),
                     1L,
                     1L,
                     withTiles Convolving.SideBySide
-                    "16x16 into 8x8", images 16L, few, 2L, 1L, Convolving.Direct
+                    "16x16 into 8x8", images 16L, many, 2L, 1L, withTiles Convolving.ThereAndBack
+                    "16x16, learning", images 16L, learning (many.clone ()), 1L, 1L, Convolving.Direct
                     "16x16 into 8x8, learning",
                     images 16L,
                     learning (few.clone ()),
@@ -144,19 +171,44 @@ let tests =
                     withTiles Convolving.SideBySide
                     "5x5", images 4L, low [ 128L; 128L; 5L; 5L ], 1L, 2L, withTiles Convolving.SideBySide
                     "1x1", images 4L, low [ 128L; 128L; 1L; 1L ], 1L, 0L, Convolving.Direct
+                    "1x1, strided", images 4L, low [ 4L; 3L; 1L; 1L ], 2L, 0L, withTiles Convolving.ByPixels
                     "an even size", images 4L, low [ 4L; 128L; 2L; 2L ], 1L, 1L, Convolving.Direct
                     "no zeros around", images 4L, many, 1L, 0L, Convolving.Direct
                     "float32", (images 4L).``to`` torch.float32, many, 1L, 1L, Convolving.Direct
                 ] do
                 Expect.equal (Convolution.way x weight stride padding) expected name)
 
-        testList "whichever is taken, it is the convolution, to rounding" [
-            for channels, side, stride in [ 128, 4, 1L; 128, 5, 1L; 128, 8, 2L; 16, 4, 1L; 16, 4, 2L ] do
-                test (sprintf "%d channels, %dx%d, stride %d" channels side side stride) (fun () ->
-                    let inputs = given (Source 3) 3 channels channels 3 side side |> lowered
-                    let y = Convolution.create stride 1L inputs[1] inputs[2] inputs[0]
-                    let expected = full inputs |> fun x -> plain stride x[0] x[1] x[2]
-                    let most = floats expected |> Array.map abs |> Array.max
-                    close (0.01 * most) (floats y) (floats expected) "output")
+        testList "whichever is taken, it is the convolution, and its gradient in the images, to rounding" [
+            for channels, side, k, stride in
+                [
+                    128, 4, 3, 1L
+                    128, 5, 3, 1L
+                    128, 8, 3, 1L
+                    128, 8, 3, 2L
+                    16, 4, 3, 1L
+                    16, 4, 3, 2L
+                    32, 9, 3, 1L
+                    32, 11, 3, 2L
+                    16, 12, 5, 2L
+                    16, 9, 1, 2L
+                ] do
+                test
+                    (sprintf "%d channels, %dx%d by %dx%d, stride %d" channels side side k k stride)
+                    (fun () ->
+                        let inputs = given (Source 3) 3 channels channels k side side |> lowered
+                        let weight, bias = inputs[1], inputs[2]
+                        let conv = Convolution.create stride (int64 (k / 2)) weight bias
+
+                        let looked (conv: Tensor -> Tensor) (x: Tensor) =
+                            let x = x.detach().requires_grad_ true
+                            let y = conv x
+                            [ y; (torch.autograd.grad ([| y.square().sum() |], [| x |]))[0] ]
+
+                        let expected =
+                            full inputs |> fun x -> looked (fun images -> plain stride images x[1] x[2]) x[0]
+
+                        for name, a, e in List.zip3 [ "output"; "gradient" ] (looked conv inputs[0]) expected do
+                            let most = floats e |> Array.map abs |> Array.max
+                            close (0.01 * most) (floats a) (floats e) name)
         ]
     ]

@@ -89,6 +89,48 @@ let tests =
 
             Expect.equal (bits images) before "images")
 
+        testList "a sum changes nothing that a gradient needs" [
+            let conv = Layer.conv "c" 3L 3L 3L 1L 1L
+            let norm = Layer.batchNorm both "n" 3L
+
+            for name, main in
+                [
+                    "a convolution", [ conv ]
+                    "a normalisation", [ norm ]
+                    "both", [ conv; norm ]
+                    "a sum", [ Layer.sum conv Layer.identity ]
+                    "ReLU", [ conv; Layer.relu ]
+                    "another function", [ conv; Layer.pure' "sigmoid" _.sigmoid() ]
+                    "nothing", [ Layer.identity ]
+                ] do
+                test (name + " at its end") (fun () ->
+                    let source = Source 16
+                    let layer = Layer.residual (Layer.sequence main) Layer.identity
+                    let parameters, buffers = shaken source (layer.Init(Draw.create 3UL "start" [| 0L |]))
+                    let images = (noise source [ 2; 3; 5; 4 ] - 0.5).detach().requires_grad_ true
+                    let before = bits images
+
+                    let looked (run: Tensor -> Tensor) =
+                        let y = run images
+                        let value = ResizeArray [ y.square().sum() ]
+                        let gradients = torch.autograd.grad (value, ResizeArray [ images ])
+                        floats y, floats gradients[0]
+
+                    let call = Call.create adv Eval
+                    let value, gradient = looked (fun x -> fst (layer.Run call parameters (x, buffers)))
+
+                    let folded, foldedGradient =
+                        looked (
+                            Layer.fold
+                                { Branch = adv; Parameters = parameters; Buffers = buffers; Prepare = id }
+                                layer
+                        )
+
+                    close 1e-12 folded value "value"
+                    close 1e-12 foldedGradient gradient "gradient"
+                    Expect.equal (bits images) before "images")
+        ]
+
         testList "however many images go through at a time, value and gradient are the same" [
             for channels in [ 512L; 640L; 1024L; 2048L; 4096L ] do
                 test (sprintf "%d channels" channels) (fun () ->

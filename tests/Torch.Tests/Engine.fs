@@ -118,6 +118,87 @@ let tests =
             let y = engine.ToMemoryFormat(x, MemoryFormat.ChannelsLast)
             near (torch.autograd.grad([| y.sum () |], [| x |])[0]) (List.replicate 96 1.0) "differentiable")
 
+        testList "a map with an adjoint" [
+            let x () = torch.tensor([| 1.0; 2.0; 3.0 |]).requires_grad_ true
+            let twice (x: torch.Tensor) = x * 2.0
+            let gradient (y: torch.Tensor) x = (torch.autograd.grad ([| y.square().sum() |], [| x |]))[0]
+
+            inScope "has the map's values and the adjoint's gradient" (fun () ->
+                needSystem ()
+                let x = x ()
+                // Not its adjoint, so that one sees whose gradient it is.
+                let y = engine.WithAdjoint(x, twice, (fun g -> g * 5.0))
+                near y [ 2.0; 4.0; 6.0 ] "values"
+                near (gradient y x) [ 20.0; 40.0; 60.0 ] "gradient"
+                near x [ 1.0; 2.0; 3.0 ] "what came in")
+
+            inScope "has the map's gradient where the adjoint is its own" (fun () ->
+                let x = x ()
+                near (gradient (engine.WithAdjoint(x, twice, twice)) x) [ 8.0; 16.0; 24.0 ] "gradient")
+
+            inScope "may be worked on in place, and be one of several ways" (fun () ->
+                let x = x ()
+                let y = engine.WithAdjoint(x, twice, twice).add_(x).relu_()
+                near (gradient y x) [ 18.0; 36.0; 54.0 ] "gradient")
+
+            inScope "has gradients of its gradient" (fun () ->
+                let x = x ()
+                let y = engine.WithAdjoint(x * x, twice, twice)
+                let first = (torch.autograd.grad ([| y.sum () |], [| x |], create_graph = true))[0]
+                near first [ 4.0; 8.0; 12.0 ] "gradient"
+                near (torch.autograd.grad([| first.sum () |], [| x |])[0]) [ 4.0; 4.0; 4.0 ] "its gradient")
+
+            inScope "is the map alone where no gradient is wanted" (fun () ->
+                let never _ = failtest "asked for a gradient"
+                let x = x ()
+                Expect.isFalse (engine.WithAdjoint(x.detach (), twice, never).requires_grad) "x wants none"
+                use _ = torch.no_grad ()
+                Expect.isFalse (engine.WithAdjoint(x, twice, never).requires_grad) "none is recorded")
+
+            inScope "tells what its adjoint could not do" (fun () ->
+                needSystem ()
+                let x = x ()
+                let words = String('é', 2000)
+                let y = engine.WithAdjoint(x, twice, (fun _ -> raise (InvalidOperationException words)))
+
+                let told =
+                    try
+                        gradient y x |> ignore
+                        ""
+                    with e ->
+                        e.Message
+
+                Expect.stringContains
+                    told
+                    (String('é', 400))
+                    "the exception's message, as much as there is room for"
+                near (gradient (engine.WithAdjoint(x, twice, twice)) x) [ 8.0; 16.0; 24.0 ] "gradient")
+
+            inScope "frees all when its graph goes" (fun () ->
+                needSystem ()
+                let held = ref (WeakReference null)
+
+                let look () =
+                    use _ = torch.NewDisposeScope()
+                    let own = obj ()
+                    held.Value <- WeakReference own
+                    let adjoint (g: torch.Tensor) = if isNull own then g else g * 2.0
+                    let x = x ()
+                    gradient (engine.WithAdjoint(x, twice, adjoint)) x |> ignore
+
+                let before = torch.Tensor.TotalCount
+                look ()
+                Expect.equal torch.Tensor.TotalCount before "tensors"
+
+                // Whatever keeps it may be an address that a frame has forgotten: a few tries.
+                let rec isGone tries =
+                    GC.Collect()
+                    GC.WaitForPendingFinalizers()
+                    not held.Value.IsAlive || (tries > 0 && isGone (tries - 1))
+
+                Expect.isTrue (isGone 5) "the adjoint")
+        ]
+
         inScope "devices and their memory" (fun () ->
             let cpu = engine.Devices()[0]
             Expect.equal cpu.Device.``type`` DeviceType.CPU "the CPU comes first"

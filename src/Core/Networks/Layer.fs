@@ -65,8 +65,10 @@ module Layer =
                     Part.add y skip, buffers
             Fold =
                 fun fixed' ->
-                    let main, shortcut = fold fixed' main, fold fixed' shortcut
-                    [ Sum(fun x -> Part.add (main x) (shortcut x)) ]
+                    let parts = main.Fold fixed'
+                    let main, shortcut = Part.compile fixed'.Prepare parts, fold fixed' shortcut
+                    let join = if Part.isFresh parts then Part.addTo else Part.add
+                    [ Sum(fun x -> join (main x) (shortcut x)) ]
         }
 
     // As many numbers as a processor's cache of the second level holds in bfloat16.

@@ -24,6 +24,18 @@ module Part =
         use b = b
         a + b
 
+    /// The same in place of the first, which no gradient needs.
+    let addTo (a: Tensor) (b: Tensor) =
+        use b = b
+        a.add_ b
+
+    /// Whether what comes out is a tensor of its own that no gradient needs: one may work in its place.
+    let isFresh (parts: Part list) =
+        match List.tryLast parts with
+        | Some(Product _ | Affine _ | Sum _) -> true
+        | Some(Relu | Function _)
+        | None -> false
+
     // Rows of a weight, each times a number of its own.
     let private rows (weight: Tensor) (scale: Tensor) =
         weight * scale.view [| -1L; yield! Array.create (weight.shape.Length - 1) 1L |]

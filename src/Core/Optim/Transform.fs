@@ -121,10 +121,9 @@ module Transform =
             ]
             |> String.concat ", "
 
-        pointwise text (fun progress g w ->
-            let norm (x: Tensor) = x.square().sum().sqrt()
+        // The rates of all tensors together, what each is multiplied by and how it decays: a few numbers each.
+        let rates progress (wNorm: Tensor) (gNorm: Tensor) =
             let small (x: Tensor) = x.lt (1e-15.ToScalar())
-            let wNorm, gNorm = norm w, norm g
             let none = (small wNorm).logical_or(small gNorm)
             let ratio = wNorm * rule.Trust / (gNorm + wNorm * rule.Decay + rule.Epsilon)
 
@@ -133,14 +132,33 @@ module Transform =
                 | Some rate -> (ratio / rate.Run progress).clamp_max(1.0.ToScalar())
                 | None -> ratio
 
-            let decayed =
-                if rule.DecaysAlways then
-                    g.add (w, rule.Decay.ToScalar())
-                else
-                    let decay = torch.full_like (ratio, rule.Decay.ToScalar())
-                    g + w * torch.where (none, torch.zeros_like decay, decay)
+            let decay = torch.full_like (ratio, rule.Decay.ToScalar())
+            torch.where (none, torch.ones_like ratio, ratio),
+            if rule.DecaysAlways then decay else torch.where (none, torch.zeros_like decay, decay)
 
-            decayed.mul_ (torch.where (none, torch.ones_like ratio, ratio)))
+        let norms (tensors: Tensor seq) =
+            torch.stack(tensors |> Seq.map (fun x -> Scope.tensor (fun () -> x.square().sum()))).sqrt()
+
+        {
+            Text = text
+            Init = fun _ -> Map.empty
+            Update =
+                fun progress updates parameters state ->
+                    if updates.IsEmpty then
+                        updates, state
+                    else
+                        Scope.keeping (fst >> Map.values >> Seq.cast) (fun () ->
+                            let weights = updates.Keys |> Seq.map (fun name -> parameters[name])
+                            let ratios, decays = rates progress (norms weights) (norms updates.Values)
+
+                            (updates, ratios.unbind 0 |> Seq.zip (decays.unbind 0))
+                            ||> Seq.map2 (fun (KeyValue(name, g)) (decay, ratio) ->
+                                name,
+                                Scope.tensor (fun () ->
+                                    g.addcmul(parameters[name], decay, 1.0.ToScalar()).mul_(ratio)))
+                            |> Map.ofSeq,
+                            state)
+        }
 
     /// LARS as ACL's code has it: nothing added to the norms, nothing cut, and the decay always. After a
     /// <c>weightDecay</c> of its own, with decay 0 here, it is that of SimCLR's code.

@@ -68,8 +68,8 @@ module internal Forward =
 
     let private isLow machine (pass: Pass) = pass.Call.Mixed && machine.Precision = Precision.BFloat16
 
-    // Convolutions read the channels of a pixel together fastest.
-    let private laidOut machine (x: Tensor) =
+    /// Images or a weight as convolutions read them fastest: the channels of a pixel together.
+    let laidOut machine (x: Tensor) =
         if machine.Precision = Precision.Plain then x else Network.channelsLast x
 
     // A weight of a convolution or linear map as a pass takes it. Autocast would do the same anew in every pass

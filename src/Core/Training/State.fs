@@ -73,26 +73,25 @@ module State =
     /// The tensors in it.
     let tensors state = Tree.tensors (toTree state)
 
-    /// A deep copy that belongs to no scope: its caller disposes it.
-    let copy state =
-        use _ = torch.NewDisposeScope()
-        let tree = Tree.copy (toTree state)
-        Scope.adopt (Tree.tensors tree)
-        ofTree tree
-
-    /// A copy on a device that belongs to no scope: its caller disposes it.
-    let onDevice (device: torch.Device) state =
+    /// Each of its tensors as f makes it, a new one; they belong to no scope: the caller disposes them.
+    let map (f: Tensor -> Tensor) state =
         use _ = torch.NewDisposeScope()
 
         let tree =
             toTree state
             |> Map.map (fun _ leaf ->
                 match leaf with
-                | Value x -> Value(x.``to``(device).clone())
+                | Value x -> Value(f x)
                 | other -> other)
 
         Scope.adopt (Tree.tensors tree)
         ofTree tree
+
+    /// A deep copy, row by row however the state's tensors lie, that belongs to no scope: its caller disposes it.
+    let copy state = state |> map _.contiguous().clone()
+
+    /// A copy on a device that belongs to no scope: its caller disposes it.
+    let onDevice (device: torch.Device) state = state |> map (fun x -> x.``to``(device).clone())
 
     /// Frees all it holds.
     let dispose state =

@@ -107,6 +107,12 @@ module Training =
             | Some given when given.shape = x.shape -> given.detach().clone()
             | _ -> x)
 
+    // Weights, and all that goes with them, as convolutions read them.
+    let private laidOut training state =
+        let next = state |> State.map (fun x -> (Forward.laidOut training.Machine x).alias())
+        State.dispose state
+        next
+
     /// The first state of a run; it belongs to no scope.
     let start training : State =
         use _ = torch.NewDisposeScope()
@@ -144,7 +150,7 @@ module Training =
         }
 
         Scope.adopt (State.tensors state)
-        state
+        laidOut training state
 
     let private batchOf training (ids: int64[]) : Batch =
         let device = training.Machine.Device
@@ -292,7 +298,7 @@ module Training =
     /// runs, or on the caller's when they are due. The results are the same, bit for bit.
     let eventsLooking isAhead training (from: unit -> State) : seq<Result<Event, Error>> = seq {
         TorchEngine.Current.KeepMemory() |> ignore
-        let state = ref (from ())
+        let state = ref (laidOut training (from ()))
         let mutable going = true
         use ahead = new Ahead<Progress, Seen>(seenAt training, discard)
 

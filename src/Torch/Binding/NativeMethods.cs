@@ -87,6 +87,11 @@ internal static unsafe partial class NativeMethods
         nint* tensors, int tensorCount, nint* grads, int gradCount, int retain, int create,
         nint* inputs, int inputCount);
 
+    [LibraryImport(Library)]
+    internal static partial int adv_autograd_attach(
+        nint x, nint y, delegate* unmanaged<nint, nint, byte*, int, nint> pull,
+        delegate* unmanaged<nint, void> drop, nint state);
+
     [LibraryImport(Library)] internal static partial int adv_flag(Flag flag, int value);
     [LibraryImport(Library)] internal static partial nint adv_inference_enter(int on);
     [LibraryImport(Library)] internal static partial void adv_inference_exit(nint guard);

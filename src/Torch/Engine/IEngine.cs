@@ -56,6 +56,14 @@ public interface IEngine
     /// <summary>The same values in the given layout, as a new handle; differentiable.</summary>
     torch.Tensor ToMemoryFormat(torch.Tensor x, MemoryFormat format);
 
+    /// <summary>
+    /// What a linear map makes of x, whose gradient in x is what the map's adjoint makes of the outcome's: for
+    /// an adjoint that has a faster form than libtorch's. Where the source cannot put it there, the gradient is
+    /// libtorch's of the map itself, the same but for rounding.
+    /// </summary>
+    torch.Tensor WithAdjoint(
+        torch.Tensor x, Func<torch.Tensor, torch.Tensor> map, Func<torch.Tensor, torch.Tensor> adjoint);
+
     /// <summary>The CPU and every CUDA device.</summary>
     IReadOnlyList<DeviceDescription> Devices();
 

@@ -32,6 +32,10 @@ internal sealed class Implementation : IEngine
         return ReferenceEquals(same, x) || same.Handle == x.Handle ? x.alias() : same;
     }
 
+    public torch.Tensor WithAdjoint(
+        torch.Tensor x, Func<torch.Tensor, torch.Tensor> map, Func<torch.Tensor, torch.Tensor> adjoint) =>
+        map(x);
+
     public IReadOnlyList<DeviceDescription> Devices()
     {
         var all = new List<DeviceDescription> { Machine.Cpu() };

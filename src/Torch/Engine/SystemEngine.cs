@@ -32,6 +32,16 @@ internal sealed class Implementation : IEngine
     public torch.Tensor ToMemoryFormat(torch.Tensor x, MemoryFormat format) =>
         Ops.contiguous.Call(x, format == MemoryFormat.ChannelsLast ? NativeChannelsLast : NativeContiguous);
 
+    public torch.Tensor WithAdjoint(
+        torch.Tensor x, Func<torch.Tensor, torch.Tensor> map, Func<torch.Tensor, torch.Tensor> adjoint)
+    {
+        if (!torch.is_grad_enabled() || !x.requires_grad) return map(x);
+        using var _ = torch.no_grad();
+        var y = map(x);
+        Pullback.Attach(x, y, adjoint);
+        return y;
+    }
+
     public IReadOnlyList<DeviceDescription> Devices()
     {
         var all = new List<DeviceDescription> { Machine.Cpu() };

@@ -21,6 +21,7 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function.h>
 #include <torch/version.h>
 
 #include <dlfcn.h>
@@ -355,6 +356,29 @@ Aligned aligned;
 const bool is_aligned = (c10::SetCPUAllocator(&aligned, 1), true);
 #endif
 
+// A step of a graph whose gradient is the caller's.
+class Pull final : public torch::autograd::Node {
+ public:
+  Pull(torch::autograd::edge_list&& next, adv_pull_t pull, std::shared_ptr<void> state)
+      : Node(std::move(next)), pull(pull), state(std::move(state)) {}
+
+  torch::autograd::variable_list apply(torch::autograd::variable_list&& grads) override {
+    if (!grads[0].defined()) return {at::Tensor()};
+    char message[1024] = "";
+    void* found = pull(state.get(), release(std::move(grads[0])), message, sizeof message);
+    TORCH_CHECK(found, message);
+    auto gradient = borrow(found);
+    adv_free(found);
+    return {gradient};
+  }
+
+  std::string name() const override { return "Pull"; }
+
+ private:
+  adv_pull_t pull;
+  std::shared_ptr<void> state;
+};
+
 }  // namespace
 
 const char* adv_error() { return last_error.c_str(); }
@@ -484,6 +508,17 @@ int32_t adv_autograd_backward(void** tensors, int32_t n_tensors, void** grads, i
     auto keep = retain < 0 ? optional<bool>() : optional<bool>(retain != 0);
     torch::autograd::backward(borrow_all(tensors, n_tensors), borrow_all(grads, n_grads), keep, create != 0,
                               borrow_all(inputs, n_inputs));
+  });
+}
+
+int32_t adv_autograd_attach(void* x, void* y, adv_pull_t pull, void (*drop)(void* state), void* state) {
+  return guarded([&] {
+    std::shared_ptr<void> held(state, drop);
+    auto outcome = borrow(y);
+    TORCH_CHECK(!outcome.requires_grad(), "the outcome has a gradient already");
+    auto node = std::shared_ptr<Pull>(new Pull(torch::autograd::collect_next_edges(borrow(x)), pull, std::move(held)),
+                                      torch::autograd::deleteNode);
+    torch::autograd::create_gradient_edge(outcome, std::move(node));
   });
 }
 

@@ -102,6 +102,13 @@ ADV_API int32_t adv_autograd_grad(void** outputs, int32_t n_outputs, void** inpu
 ADV_API int32_t adv_autograd_backward(void** tensors, int32_t n_tensors, void** grads, int32_t n_grads,
                                       int32_t retain, int32_t create, void** inputs, int32_t n_inputs);
 
+// The caller's own gradient: takes over the handle of the outcome's and gives one of x's, or null and a message of
+// at most so many bytes. Called by whichever thread of libtorch's goes back.
+typedef void* (*adv_pull_t)(void* state, void* grad, char* message, int32_t bytes);
+// y, made of x without a graph, is from now on an outcome of x whose gradient pull makes; drop is called once, when
+// nothing needs state any more (at once on an error).
+ADV_API int32_t adv_autograd_attach(void* x, void* y, adv_pull_t pull, void (*drop)(void* state), void* state);
+
 // value -1 asks; otherwise sets. Returns what it was before, or -1 on an error.
 ADV_API int32_t adv_flag(int32_t flag, int32_t value);
 ADV_API void* adv_inference_enter(int32_t on);

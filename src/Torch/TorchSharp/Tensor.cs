@@ -65,6 +65,14 @@ public static partial class torch
             else counts.DisposedOutsideScopeCount++;
         }
 
+        /// <summary>Hands the handle to native code, which frees it.</summary>
+        internal nint GiveUp()
+        {
+            DetachFromDisposeScope();
+            GC.SuppressFinalize(this);
+            return Interlocked.Exchange(ref handle, 0);
+        }
+
         private bool Release()
         {
             var owned = Interlocked.Exchange(ref handle, 0);
