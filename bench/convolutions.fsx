@@ -18,10 +18,14 @@ let median (values: float list) = (List.sort values)[values.Length / 2]
 let low (shape: int64 list) = torch.randn(Array.ofList shape).``to`` torch.bfloat16
 let channelsLast = Network.channelsLast
 
-// Every way, where it can be gone.
-let ways (stride: int64) (weight: torch.Tensor) : (Convolving * (torch.Tensor -> torch.Tensor) option) list =
+// Every way that can be gone; products of whole maps only of small ones.
+let ways
+    (side: int64)
+    (stride: int64)
+    (weight: torch.Tensor)
+    : (Convolving * (torch.Tensor -> torch.Tensor) option) list =
     let size = weight.shape[3]
-    let isFixed = not weight.requires_grad
+    let isFixed, isSmall = not weight.requires_grad, side <= 8L * stride
 
     let direct x =
         torch.nn.functional.conv2d (x, weight, null, [| stride; stride |], [| size / 2L; size / 2L |])
@@ -31,9 +35,10 @@ let ways (stride: int64) (weight: torch.Tensor) : (Convolving * (torch.Tensor ->
     [
         Convolving.Direct, Some direct
         Convolving.SideBySide, whenever (size > 1L) (fun () x -> Montage.conv2d x weight null stride)
-        Convolving.OneProduct, whenever (size > 1L) (fun () x -> Im2col.conv2d x weight null stride)
+        Convolving.OneProduct,
+        whenever (size > 1L && isSmall) (fun () x -> Im2col.conv2d x weight null stride)
         Convolving.FewerProducts,
-        whenever (isFixed && size = 3L && stride = 1L) (fun () ->
+        whenever (isFixed && size = 3L && stride = 1L && isSmall) (fun () ->
             let ready = Winograd.weight weight
             fun x -> Winograd.conv2d x ready null)
         Convolving.ByPixels, whenever (size = 1L) (fun () x -> Pointwise.conv2d x weight null stride)
@@ -76,7 +81,7 @@ for c, k, size, side, stride in convolutions do
         use _ = torch.NewDisposeScope()
         let images = channelsLast (low [ 64L; c; side; side ])
         let weight = (channelsLast (low [ k; c; size; size ] * 0.02)).detach().requires_grad_ learning
-        let ways = ways stride weight
+        let ways = ways side stride weight
         let time = Option.map (look images weight)
         ways |> List.iter (snd >> time >> ignore)
         let turns = List.init 15 (fun _ -> ways |> List.map (snd >> time))
