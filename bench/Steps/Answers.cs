@@ -62,7 +62,7 @@ internal static class Answers
 
     private static IEnumerable<double> Losses(Recipe recipe, Core.Training training) =>
         Core.TrainingModule
-            .events(training, FuncConvert.FromFunc(() => recipe.Start(training)))
+            .events(training, FuncConvert.FromFunc(recipe.Start))
             .Select(e => e.IsOk ? e.ResultValue.Loss : double.NaN);
 
     private static string Text(double value) => value.ToString("R", CultureInfo.InvariantCulture);

@@ -60,10 +60,12 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
 
     /// <summary>
     /// Fresh weights with the statistics of the images themselves. At a fresh network's own, all embeddings
-    /// are nearly one, and which way an attack goes is a matter of rounding.
+    /// are nearly one, and which way an attack goes is a matter of rounding; so they are the same, to the last
+    /// bit, whatever the precision of the run.
     /// </summary>
-    internal Core.State Start(Core.Training training)
+    internal Core.State Start()
     {
+        var training = Training(Core.Precision.Plain);
         var state = Core.TrainingModule.start(training);
         using var scope = NewDisposeScope();
         using var grad = no_grad();
@@ -91,8 +93,8 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     internal void Write(string path)
     {
         using var scope = NewDisposeScope();
-        var training = Training(Core.Precision.Float32);
-        var state = Start(training);
+        var training = Training(Core.Precision.Plain);
+        var state = Start();
         var images = Sources.Select(source => training.Images[source]).ToList();
         var adversary = Method.Step.Adversaries.Head;
         var draw = Core.DrawModule.copies(adversary.Makes.Length, Core.DrawModule.create(
