@@ -131,12 +131,7 @@ module CarliniWagnerRun =
                     {
                         Rows = left |> Array.map (fun place -> search.Rows[int place])
                         Delta = narrow (search.Delta - updates["delta"])
-                        Adam =
-                            adam
-                            |> Map.map (fun _ leaf ->
-                                match leaf with
-                                | Value x -> Value(narrow x)
-                                | other -> other)
+                        Adam = adam |> Tree.map narrow
                         Before = narrow (if index % every = 0 then value else search.Before)
                     }
 

@@ -180,12 +180,7 @@ module GradientAttack =
                 BestX = take iterate.BestX
                 BestValue = take iterate.BestValue
                 BestGradient = take iterate.BestGradient
-                Memory =
-                    iterate.Memory
-                    |> Map.map (fun _ leaf ->
-                        match leaf with
-                        | Value x -> Value(take x)
-                        | other -> other)
+                Memory = iterate.Memory |> Tree.map take
         }
 
     // Replaces a state by a later one and frees what only the earlier one held.

@@ -60,13 +60,16 @@ module Tree =
     /// Both trees; the second one's values where a name is in both.
     let join (first: Tree) (second: Tree) : Tree = Map.foldBack Map.add second first
 
-    /// A deep copy that the caller owns.
-    let copy (tree: Tree) : Tree =
+    /// Each of its tensors as f makes it.
+    let map (f: Tensor -> Tensor) (tree: Tree) : Tree =
         tree
         |> Map.map (fun _ leaf ->
             match leaf with
-            | Value x -> Value(x.detach().clone())
+            | Value x -> Value(f x)
             | other -> other)
+
+    /// A deep copy that the caller owns.
+    let copy (tree: Tree) : Tree = tree |> map _.detach().clone()
 
     /// The bytes of a tensor, row-major, on the CPU.
     let bytes (x: Tensor) = Scope.value (fun () -> x.detach().cpu().contiguous().bytes.ToArray())

@@ -76,14 +76,7 @@ module State =
     /// Each of its tensors as f makes it, a new one; they belong to no scope: the caller disposes them.
     let map (f: Tensor -> Tensor) state =
         use _ = torch.NewDisposeScope()
-
-        let tree =
-            toTree state
-            |> Map.map (fun _ leaf ->
-                match leaf with
-                | Value x -> Value(f x)
-                | other -> other)
-
+        let tree = Tree.map f (toTree state)
         Scope.adopt (Tree.tensors tree)
         ofTree tree
 

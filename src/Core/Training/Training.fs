@@ -107,7 +107,8 @@ module Training =
             | Some given when given.shape = x.shape -> given.detach().clone()
             | _ -> x)
 
-    // Weights, and all that goes with them, as convolutions read them.
+    // In the layout that convolutions read, which those that learn would otherwise make anew in every pass. The
+    // order of sums hangs on it, so a run has it from its first state, fresh or resumed.
     let private laidOut training state =
         let next = state |> State.map (fun x -> (Forward.laidOut training.Machine x).alias())
         State.dispose state
@@ -132,25 +133,16 @@ module Training =
 
         let parameters, buffers = onDevice machine.Device parameters, onDevice machine.Device buffers
         let copy tensors = Tree.toTensors (Tree.copy (Tree.ofTensors tensors))
+        let memory = method.Memory.Init (Draw.sub "memory" draw) machine.Network.EmbeddingWidth
 
-        let memory =
-            method.Memory.Init (Draw.sub "memory" draw) machine.Network.EmbeddingWidth
-            |> Map.map (fun _ leaf ->
-                match leaf with
-                | Value x -> Value(x.``to`` machine.Device)
-                | other -> other)
-
-        let state = {
+        laidOut training {
             Online = parameters, buffers
             Averages =
                 method.Averages |> List.map (fun a -> a.Name, (copy parameters, copy buffers)) |> Map.ofList
             Optimizer = method.Recipe.Optimizer.Init parameters
-            Memory = memory
+            Memory = memory |> Tree.map _.``to``(machine.Device)
             Progress = Progress.start (stepsPerEpoch training) training.Epochs
         }
-
-        Scope.adopt (State.tensors state)
-        laidOut training state
 
     let private batchOf training (ids: int64[]) : Batch =
         let device = training.Machine.Device
