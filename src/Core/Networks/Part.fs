@@ -29,12 +29,17 @@ module Part =
         use b = b
         a.add_ b
 
+    // ReLU's gradient looks at its outcome; what a function gives may be another's.
+    let private givesOwn part =
+        match part with
+        | Product _
+        | Affine _
+        | Sum _ -> true
+        | Relu
+        | Function _ -> false
+
     /// Whether what comes out is a tensor of its own that no gradient needs: one may work in its place.
-    let isFresh (parts: Part list) =
-        match List.tryLast parts with
-        | Some(Product _ | Affine _ | Sum _) -> true
-        | Some(Relu | Function _)
-        | None -> false
+    let isFresh (parts: Part list) = parts |> List.tryLast |> Option.exists givesOwn
 
     // Rows of a weight, each times a number of its own.
     let private rows (weight: Tensor) (scale: Tensor) =
@@ -60,11 +65,16 @@ module Part =
             match parts with
             | Product(weight, bias, run) :: Affine(scale, shift, _) :: rest ->
                 scaled prepare weight bias run scale shift :: functions true rest
-            | Product(weight, bias, run) :: rest -> product prepare weight bias run :: functions true rest
-            | Affine(_, _, alone) :: rest -> alone :: functions true rest
-            | Sum f :: rest -> f :: functions true rest
-            | Relu :: rest -> (if fresh then _.relu_() else _.relu()) :: functions false rest
-            | Function f :: rest -> f :: functions false rest
+            | part :: rest ->
+                let f =
+                    match part with
+                    | Product(weight, bias, run) -> product prepare weight bias run
+                    | Affine(_, _, alone) -> alone
+                    | Relu -> if fresh then _.relu_() else _.relu()
+                    | Sum f
+                    | Function f -> f
+
+                f :: functions (givesOwn part) rest
             | [] -> []
 
         let functions = functions false parts
