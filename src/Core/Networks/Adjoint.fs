@@ -39,7 +39,8 @@ module Adjoint =
                     .reshape(stride * stride * c, k, places, places)
             ))
 
-    /// The gradient in images [n; c; height; width] where the outcome's is [n; k; h; w], its channels last.
+    /// The gradient in images [n; c; height; width] where the outcome's is [n; k; h; w], its channels last: by a
+    /// weight made ready, of the size and the stride that the convolution has.
     let conv2d
         (gradient: Tensor)
         (weight: Tensor)
@@ -67,7 +68,7 @@ module Adjoint =
             let y = torch.nn.functional.conv2d (padded, weight, null, [| 1L; 1L |], [| before; before |])
 
             if stride = 1L then
-                y.alias ()
+                y
             else
                 y
                     .permute(0L, 2L, 3L, 1L)

@@ -121,7 +121,8 @@ module Transform =
             ]
             |> String.concat ", "
 
-        // The rates of all tensors together, what each is multiplied by and how it decays: a few numbers each.
+        // Together for all tensors, since each has but two numbers, and an operation costs more than those: what
+        // it is multiplied by, and its decay.
         let rates progress (wNorm: Tensor) (gNorm: Tensor) =
             let small (x: Tensor) = x.lt (1e-15.ToScalar())
             let none = (small wNorm).logical_or(small gNorm)
@@ -147,17 +148,19 @@ module Transform =
                     if updates.IsEmpty then
                         updates, state
                     else
-                        Scope.keeping (fst >> Map.values >> Seq.cast) (fun () ->
-                            let weights = updates.Keys |> Seq.map (fun name -> parameters[name])
-                            let ratios, decays = rates progress (norms weights) (norms updates.Values)
+                        let made =
+                            Scope.keeping (fun made -> Map.values made) (fun () ->
+                                let weights = updates.Keys |> Seq.map (fun name -> parameters[name])
+                                let ratios, decays = rates progress (norms weights) (norms updates.Values)
 
-                            (updates, ratios.unbind 0 |> Seq.zip (decays.unbind 0))
-                            ||> Seq.map2 (fun (KeyValue(name, g)) (decay, ratio) ->
-                                name,
-                                Scope.tensor (fun () ->
-                                    g.addcmul(parameters[name], decay, 1.0.ToScalar()).mul_(ratio)))
-                            |> Map.ofSeq,
-                            state)
+                                Seq.zip3 (Map.toSeq updates) (ratios.unbind 0) (decays.unbind 0)
+                                |> Seq.map (fun ((name, g), ratio, decay) ->
+                                    name,
+                                    Scope.tensor (fun () ->
+                                        g.addcmul(parameters[name], decay, 1.0.ToScalar()).mul_(ratio)))
+                                |> Map.ofSeq)
+
+                        made, state
         }
 
     /// LARS as ACL's code has it: nothing added to the norms, nothing cut, and the decay always. After a

@@ -13,8 +13,9 @@ internal static unsafe class Pullback
     /// of the gradient in y. </summary>
     internal static void Attach(torch.Tensor x, torch.Tensor y, Func<torch.Tensor, torch.Tensor> gradient)
     {
-        var state = GCHandle.ToIntPtr(GCHandle.Alloc(gradient));
-        NativeMethods.Check(NativeMethods.adv_autograd_attach(x.Handle, y.Handle, &Pull, &Drop, state));
+        // the last to be made: from there on native code frees it
+        NativeMethods.Check(NativeMethods.adv_autograd_attach(
+            x.Handle, y.Handle, &Pull, &Drop, GCHandle.ToIntPtr(GCHandle.Alloc(gradient))));
         GC.KeepAlive(x);
         GC.KeepAlive(y);
     }
