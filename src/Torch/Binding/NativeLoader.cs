@@ -31,7 +31,7 @@ internal static partial class NativeLoader
         if (name != LibraryName) return 0;
         if (loaded == 0)
         {
-            NameProcessor();
+            SetEnvironment();
             loaded = Load(Folders());
             TakeAllProcessors();
         }
@@ -39,14 +39,20 @@ internal static partial class NativeLoader
     }
 
     /// <summary>
-    /// OpenBLAS looks at this when it is loaded. Of itself 0.3.21 takes Sapphire Rapids and later processors for
-    /// one with SSE3 alone, and multiplies at a fifth of their speed. Who has named one is not overruled.
+    /// What libraries beneath libtorch look at when they are loaded. What the user has set is not overruled.
     /// </summary>
-    private static void NameProcessor()
+    private static void SetEnvironment()
     {
-        // .NET's own environment is a copy that native code does not see
-        if (OperatingSystem.IsLinux() && Avx512F.IsSupported) setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
+        if (!OperatingSystem.IsLinux()) return;
+        // OpenBLAS 0.3.21 takes Sapphire Rapids and later processors for one with SSE3 alone, and multiplies at a
+        // fifth of their speed
+        if (Avx512F.IsSupported) SetNative("OPENBLAS_CORETYPE", "SkylakeX");
+        // UCX, beneath Debian 13's libtorch, else takes the signal that .NET makes a NullReferenceException of
+        SetNative("UCX_HANDLE_ERRORS", "none");
     }
+
+    // .NET's own environment is a copy that native code does not see
+    private static void SetNative(string name, string value) => setenv(name, value, 0);
 
     [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int setenv(string name, string value, int overwrite);
