@@ -37,14 +37,14 @@ module Standing =
     let read (path: string) key =
         try
             let standing = JsonSerializer.Deserialize<Standing>(File.ReadAllText path, json)
-            // Notes of an earlier version know of no tallies.
-            let whole = not (isNull (box standing.Tallies) || isNull (box standing.Tally))
-            if standing.Key = key && whole then Some standing else None
+            // A file may hold null alone, and notes of an earlier version know of no tallies.
+            let isThere part = not (isNull (box part))
+            let whole = isThere standing && isThere standing.Tallies && isThere standing.Tally
+            if whole && standing.Key = key then Some standing else None
         with
         | :? IOException
         | :? UnauthorizedAccessException
-        | :? JsonException
-        | :? NullReferenceException -> None
+        | :? JsonException -> None
 
     /// Writes it, whole or not at all.
     let write (path: string) (standing: Standing) =

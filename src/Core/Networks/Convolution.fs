@@ -26,6 +26,10 @@ module Convolution =
 
     let private hasTiles = lazy (TorchEngine.Current.Devices() |> Seq.exists _.HasAmx)
 
+    // In libtorch 2.6, with oneDNN 3.6, gradients in images are as fast as convolutions.
+    let private hasSlowGradients =
+        lazy (TorchEngine.Current.LibTorch.Version.StartsWith("1.", System.StringComparison.Ordinal))
+
     // Weights that nobody learns, so that what a way makes of them it makes once.
     let private isFixed (weight: Tensor) =
         weight.dtype = torch.bfloat16 && weight.is_cpu () && not weight.requires_grad
@@ -55,7 +59,7 @@ module Convolution =
             Convolving.OneProduct
         elif width % stride = 0L && width / stride <= (if weight.requires_grad then 8L else 4L) then
             Convolving.SideBySide
-        elif isFixed weight && min weight.shape[0] weight.shape[1] >= 16L then
+        elif hasSlowGradients.Value && isFixed weight && min weight.shape[0] weight.shape[1] >= 16L then
             Convolving.ThereAndBack
         else
             Convolving.Direct

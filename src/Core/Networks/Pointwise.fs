@@ -12,4 +12,7 @@ module Pointwise =
         Scope.tensor (fun () ->
             let pixels = x.permute (0L, 2L, 3L, 1L)
             let seen = pixels.slice(1L, 0L, pixels.shape[1], stride).slice(2L, 0L, pixels.shape[2], stride)
-            torch.nn.functional.linear(seen, weight.flatten 1L, bias).permute(0L, 3L, 1L, 2L))
+            // As rows of one matrix: of pixels that lie apart PyTorch 2 makes a product for each row of each map.
+            let rows = seen.reshape (-1L, seen.shape[3])
+            let y = torch.nn.functional.linear (rows, weight.flatten 1L, bias)
+            y.view(seen.shape[0], seen.shape[1], seen.shape[2], -1L).permute(0L, 3L, 1L, 2L))
