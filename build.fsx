@@ -121,11 +121,6 @@ let libTorch () =
         if not (there torch) then stop "there is no libtorch; set ADVCONTRAST_LIBTORCH to a folder with it"
         torch
 
-let version torch =
-    let header = File.ReadAllText $"{torch.Include}/torch/csrc/api/include/torch/version.h"
-    let part name = Regex.Match(header, $@"TORCH_VERSION_{name} (\d+)").Groups[1].Value
-    String.Join(".", [ part "MAJOR"; part "MINOR"; part "PATCH" ])
-
 /// Tells an upgraded libtorch from the one that the bridge was compiled against, as the loader does.
 let fingerprint torch =
     let link = (cpu torch).ResolveLinkTarget true
@@ -140,14 +135,13 @@ let bridge torch =
     let record =
         JsonSerializer.Serialize {|
             path = torch.Lib
-            version = version torch
             fingerprint = fingerprint torch
             found = torch.Found
             bridge = Convert.ToHexString(SHA256.HashData(Text.Encoding.UTF8.GetBytes made))
         |}
 
     if not (File.Exists library && File.Exists note && File.ReadAllText note = record) then
-        say $"setup: compiling the bridge to libtorch {version torch} in {torch.Lib}"
+        say $"setup: compiling the bridge to the libtorch in {torch.Lib}"
         Directory.CreateDirectory native |> ignore
         run "sh" [ "src/Torch/Native/build.sh"; torch.Include; torch.Lib; library ]
         File.WriteAllText(note, record)

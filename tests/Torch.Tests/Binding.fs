@@ -38,10 +38,7 @@ let private refusal (action: unit -> unit) =
         e.Message)
 
 let private record (path: string) (fingerprint: string) =
-    Activator.CreateInstance(
-        part "LibTorchRecord",
-        [| box path; box "1.13.0"; box "system"; box fingerprint |]
-    )
+    Activator.CreateInstance(part "LibTorchRecord", [| box path; box "system"; box fingerprint |])
 
 let private verify record (asked: string) =
     call (part "NativeLoader") "Verify" [| record; box asked |] |> ignore

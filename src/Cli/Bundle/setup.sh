@@ -26,11 +26,6 @@ fi
 
 sh "$here/native/build.sh" "$include" "$lib" "$here/libadvcontrast_torch.so"
 
-part() {
-    sed -n "s/.*TORCH_VERSION_$1 \([0-9]*\).*/\1/p" "$include/torch/csrc/api/include/torch/version.h" | head -n 1
-}
-version=$(part MAJOR).$(part MINOR).$(part PATCH)
 fingerprint=$(stat -L -c %s-%Y "$lib/libtorch_cpu.so")
-printf '{"path": "%s", "version": "%s", "fingerprint": "%s", "found": "%s"}\n' \
-    "$lib" "$version" "$fingerprint" "$found" > "$here/libtorch.json"
-echo "ready: $here/advcontrast, on libtorch $version in $lib"
+printf '{"path": "%s", "fingerprint": "%s", "found": "%s"}\n' "$lib" "$fingerprint" "$found" > "$here/libtorch.json"
+echo "ready: $here/advcontrast, on the libtorch in $lib"

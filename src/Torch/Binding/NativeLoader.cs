@@ -9,7 +9,7 @@ using System.Text.Json;
 namespace AdvContrast.Torch.Binding;
 
 /// <summary>What set-up recorded beside the bridge about the libtorch it was compiled against.</summary>
-internal sealed record LibTorchRecord(string Path, string Version, string Found, string Fingerprint);
+internal sealed record LibTorchRecord(string Path, string Found, string Fingerprint);
 
 /// <summary>
 /// Finds the bridge and makes sure that its libtorch is still the one it was compiled against.
@@ -109,7 +109,7 @@ internal static partial class NativeLoader
             using var json = JsonDocument.Parse(File.ReadAllBytes(file));
             string Field(string name) =>
                 json.RootElement.TryGetProperty(name, out var value) ? value.GetString() ?? "" : "";
-            return new LibTorchRecord(Field("path"), Field("version"), Field("found"), Field("fingerprint"));
+            return new LibTorchRecord(Field("path"), Field("found"), Field("fingerprint"));
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {

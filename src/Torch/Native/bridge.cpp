@@ -1,10 +1,11 @@
 // The bridge between .NET and libtorch: one function that calls any ATen operator by its schema, and others.
 // It compiles against libtorch 1.13 and PyTorch 2.x, on a CPU alone or with CUDA:
 //
-//   g++ -O2 -std=c++17 -shared -fPIC -D_GLIBCXX_USE_CXX11_ABI=<abi> -Wl,--no-as-needed \
+//   g++ -O2 -std=<standard> -shared -fPIC -D_GLIBCXX_USE_CXX11_ABI=<abi> -Wl,--no-as-needed \
 //       -I<include> -I<include>/torch/csrc/api/include bridge.cpp \
 //       -L<lib> -ltorch -ltorch_cpu -lc10 -Wl,-rpath,<lib> -o libadvcontrast_torch.so
 //
+// <standard> is c++17, or c++20 where the headers ask for it.
 // <abi> is 1 for Debian's libtorch and for PyTorch since 2.6, 0 for older pip builds
 // (torch.compiled_with_cxx11_abi()).
 #include "bridge.h"
@@ -36,6 +37,8 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #define TORCH_AT_LEAST(major, minor) \
@@ -379,6 +382,15 @@ class Pull final : public torch::autograd::Node {
   std::shared_ptr<void> state;
 };
 
+// Graphs hold their steps by shared_ptr, or since PyTorch 2.14 at the latest by counts of the steps' own.
+template <class Pointer = decltype(torch::autograd::Edge::function), class... Parts>
+Pointer make_pull(Parts&&... parts) {
+  if constexpr (std::is_same_v<Pointer, std::shared_ptr<torch::autograd::Node>>)
+    return std::make_shared<Pull>(std::forward<Parts>(parts)...);
+  else
+    return c10::make_intrusive<Pull>(std::forward<Parts>(parts)...);
+}
+
 }  // namespace
 
 const char* adv_error() { return last_error.c_str(); }
@@ -516,9 +528,8 @@ int32_t adv_autograd_attach(void* x, void* y, adv_pull_t pull, void (*drop)(void
     std::shared_ptr<void> held(state, drop);
     auto outcome = borrow(y);
     TORCH_CHECK(!outcome.requires_grad(), "the outcome has a gradient already");
-    auto node = std::shared_ptr<Pull>(new Pull(torch::autograd::collect_next_edges(borrow(x)), pull, std::move(held)),
-                                      torch::autograd::deleteNode);
-    torch::autograd::create_gradient_edge(outcome, std::move(node));
+    auto next = torch::autograd::collect_next_edges(borrow(x));
+    torch::autograd::create_gradient_edge(outcome, make_pull(std::move(next), pull, std::move(held)));
   });
 }
 

@@ -9,12 +9,11 @@ source=$(dirname "$0")/bridge.cpp
 abi=1
 if grep -qa c105ErrorC1ENS_14SourceLocationESs "$lib/libc10.so"; then abi=0; fi
 
-compile() {
-    g++ -O2 -std="$1" -shared -fPIC -Wno-deprecated-declarations -D_GLIBCXX_USE_CXX11_ABI=$abi \
-        "$source" -I "$include" -I "$include/torch/csrc/api/include" \
-        -Wl,--no-as-needed -L "$lib" -Wl,-rpath,"$lib" -ltorch -ltorch_cpu -lc10 -o "$out.new"
-}
+# Newer headers ask for the later standard, in words.
+standard=c++17
+if grep -q "C++20 or later" "$include/ATen/ATen.h"; then standard=c++20; fi
 
-# A libtorch of these days may ask for the later standard.
-compile c++17 || compile c++20
+g++ -O2 -std=$standard -shared -fPIC -Wno-deprecated-declarations -D_GLIBCXX_USE_CXX11_ABI=$abi \
+    "$source" -I "$include" -I "$include/torch/csrc/api/include" \
+    -Wl,--no-as-needed -L "$lib" -Wl,-rpath,"$lib" -ltorch -ltorch_cpu -lc10 -o "$out.new"
 mv "$out.new" "$out"
