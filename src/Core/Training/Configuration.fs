@@ -129,31 +129,26 @@ module Configuration =
 
     /// The device by name. Error where it is not there.
     let device (name: string) =
+        let refuse problem = Error(Error.BadOption("--device", sprintf "'%s' %s" name problem))
+        let choose = "choose cpu, cuda or cuda:N."
+
         try
             let device = torch.device name
 
-            if device.``type`` = DeviceType.CUDA && not (torch.cuda.is_available ()) then
-                Error(
-                    Error.BadOption(
-                        "--device",
-                        sprintf "'%s' is not available: libtorch sees no CUDA device here." name
-                    )
-                )
-            elif device.``type`` <> DeviceType.CPU && device.``type`` <> DeviceType.CUDA then
-                Error(
-                    Error.BadOption(
-                        "--device",
-                        sprintf "'%s' is not supported; choose cpu, cuda or cuda:N." name
-                    )
-                )
-            else
-                Ok device
+            match device.``type`` with
+            | DeviceType.CPU -> Ok device
+            | DeviceType.CUDA ->
+                match torch.cuda.device_count () with
+                | 0 ->
+                    refuse
+                        "takes an NVIDIA card, its driver, and a libtorch built with CUDA; libtorch sees no card here."
+                | count when device.index >= count ->
+                    refuse (sprintf "is not there: libtorch sees cuda:0 to cuda:%d." (count - 1))
+                | _ -> Ok device
+            | _ -> refuse ("is not supported; " + choose)
         with
         | :? ArgumentException
-        | :? FormatException ->
-            Error(
-                Error.BadOption("--device", sprintf "'%s' is not a device; choose cpu, cuda or cuda:N." name)
-            )
+        | :? FormatException -> refuse ("is not a device; " + choose)
 
     let private precision (c: Configuration) =
         match c.Precision with
