@@ -67,6 +67,9 @@ internal sealed class Side : IDisposable
         return Number(line.Split(':')[1].Replace("kB", "")) / 1024;
     }
 
+    /// <summary>The most memory that its tensors have had on a card so far, in MiB.</summary>
+    internal double PeakOnCard() => Number(Ask("peak")) / 1024 / 1024;
+
     /// <summary>Ends the process: it reads no further request.</summary>
     public void Dispose()
     {

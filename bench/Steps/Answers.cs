@@ -14,10 +14,13 @@ internal static class Answers
 {
     internal const string Command = "steps-side";
 
-    /// <summary>Takes a recipe, a precision, and threads.</summary>
+    /// <summary>Takes a recipe, a precision, threads, a device, and images a step.</summary>
     internal static void Run(string[] args)
     {
-        var recipe = Recipe.All.Single(recipe => recipe.Name == args[0]);
+        var recipe = Recipe.All.Single(recipe => recipe.Name == args[0]) with
+        {
+            Device = torch.device(args[3]), Batch = int.Parse(args[4]),
+        };
         var precision = args[1] switch
         {
             "plain" => Core.Precision.Plain,
@@ -25,6 +28,7 @@ internal static class Answers
             _ => Core.Precision.BFloat16,
         };
         torch.set_num_threads(int.Parse(args[2]));
+        Core.Accelerator.convolveInTf32(recipe.Device, false);
         using var steps = Losses(recipe, recipe.Training(precision)).GetEnumerator();
 
         while (Console.ReadLine() is { } line)
@@ -35,6 +39,7 @@ internal static class Answers
                 "start" => $"{TorchEngine.Current.LibTorch.Version} {torch.get_num_threads()}",
                 "time" => Text(Seconds(int.Parse(request[1]))),
                 "write" => Written(request[1]),
+                "peak" => Text(TorchEngine.Current.Memory(recipe.Device).Peak),
                 _ => Check(),
             });
         }

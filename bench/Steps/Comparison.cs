@@ -4,6 +4,7 @@ using System.Diagnostics;
 using System.IO;
 using System.Linq;
 using System.Text.Json;
+using TorchSharp;
 
 namespace AdvContrast.Bench.Steps;
 
@@ -39,19 +40,31 @@ internal static class Comparison
     }
 
     /// <summary>A recipe's figures of both sides.</summary>
-    internal sealed record Result(string Method, List<Figures> Ours, List<Figures> PyTorch);
+    internal sealed record Result(
+        string Method, string Device, int Batch, List<Figures> Ours, List<Figures> PyTorch);
 
-    /// <summary>Compares the recipes named, or all. 1 where the two sides do not agree.</summary>
-    internal static int Run(string[] names)
+    /// <summary>
+    /// Compares the recipes named, or all: <c>NAME ... --device cuda --batch 512</c>. 1 where the two sides do not
+    /// agree.
+    /// </summary>
+    internal static int Run(string[] args)
     {
-        var recipes = Recipe.All.Where(recipe => names.Length == 0 || names.Contains(recipe.Name)).ToList();
-        var unknown = names.Except(recipes.Select(recipe => recipe.Name)).ToList();
-        if (unknown.Count > 0)
-        {
-            var known = string.Join(", ", Recipe.All.Select(recipe => recipe.Name));
-            Console.Error.WriteLine($"no step is called {unknown[0]}; there are: {known}");
-            return 2;
-        }
+        var names = args.TakeWhile(word => !word.StartsWith("--")).ToList();
+        var options = args[names.Count..].Chunk(2).ToList();
+        if (options.Find(option => option is not ["--device" or "--batch", _]) is { } odd)
+            return Refuse($"{odd[0]} is not understood; there are: --device cuda, --batch 512");
+        string Option(string name, string usual) => options.FindLast(option => option[0] == name)?[1] ?? usual;
+        var device = Core.ConfigurationModule.device(Option("--device", "cpu"));
+        if (device.IsError) return Refuse(Core.ErrorModule.message(device.ErrorValue));
+        if (!int.TryParse(Option("--batch", "32"), out var batch) || batch < 2)
+            return Refuse("--batch: a number of images, 2 or more");
+        var known = string.Join(", ", Recipe.All.Select(recipe => recipe.Name));
+        if (names.Find(name => Recipe.All.All(recipe => recipe.Name != name)) is { } unknown)
+            return Refuse($"no step is called {unknown}; there are: {known}");
+        var recipes = Recipe.All
+            .Where(recipe => names.Count == 0 || names.Contains(recipe.Name))
+            .Select(recipe => recipe with { Device = device.ResultValue, Batch = batch })
+            .ToList();
 
         var results = new List<Result>();
         try
@@ -68,6 +81,12 @@ internal static class Comparison
         Directory.CreateDirectory(Path.GetDirectoryName(Results)!);
         File.WriteAllText(Results, JsonSerializer.Serialize(results, Json) + "\n");
         return 0;
+    }
+
+    private static int Refuse(string why)
+    {
+        Console.Error.WriteLine(why);
+        return 2;
     }
 
     private static Result Compare(Recipe recipe)
@@ -87,14 +106,14 @@ internal static class Comparison
                 using var side = Theirs(recipe, kind, file);
                 theirs.Add(Check(kind, side));
             }
-            var result = new Result(recipe.Name, ours, theirs);
+            var result = new Result(recipe.Name, recipe.Device.ToString(), recipe.Batch, ours, theirs);
             if (Agree(result))
             {
                 // What the check took of memory is none of a step's: new processes.
                 var timed = ours.FindAll(figures => figures.Kind != Checked);
                 var sides = timed.ConvertAll(figures => (figures, Ours(recipe, figures.Kind)));
                 sides.AddRange(theirs.ConvertAll(figures => (figures, Theirs(recipe, figures.Kind, file))));
-                Measure(sides);
+                Measure(sides, recipe.Device.type == DeviceType.CUDA);
                 Print(result);
             }
             return result;
@@ -107,10 +126,19 @@ internal static class Comparison
 
     private static Side Ours(Recipe recipe, string kind) => new(
         Environment.ProcessPath!,
-        [typeof(Comparison).Assembly.Location, Answers.Command, recipe.Name, kind, $"{Threads}"], Threads);
+        [
+            .. Self, Answers.Command, recipe.Name, kind, $"{Threads}", recipe.Device.ToString(), $"{recipe.Batch}",
+        ],
+        Threads);
 
-    private static Side Theirs(Recipe recipe, string kind, string file) =>
-        new(Side.Python, [recipe.Peer, kind, $"{Threads}", file], Threads);
+    // What the process's program takes to be this one: nothing, unless it is dotnet.
+    private static string[] Self =>
+        Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet"
+            ? [typeof(Comparison).Assembly.Location]
+            : [];
+
+    private static Side Theirs(Recipe recipe, string kind, string file) => new(
+        Side.Python, [recipe.Peer, kind, $"{Threads}", file, recipe.Device.ToString()], Threads);
 
     private static Figures Check(string kind, Side side)
     {
@@ -142,7 +170,7 @@ internal static class Comparison
         return agree;
     }
 
-    private static void Measure(List<(Figures Figures, Side Side)> sides)
+    private static void Measure(List<(Figures Figures, Side Side)> sides, bool onCard)
     {
         try
         {
@@ -161,7 +189,7 @@ internal static class Comparison
                 // Turn about, so that none is always the last.
                 order.Reverse();
             }
-            foreach (var (figures, side) in sides) figures.Peak = side.PeakMemory();
+            foreach (var (figures, side) in sides) figures.Peak = onCard ? side.PeakOnCard() : side.PeakMemory();
         }
         finally
         {

@@ -7,12 +7,10 @@ using static TorchSharp.torch;
 
 namespace AdvContrast.Bench.Steps;
 
-/// <summary>A method's step as both sides run it: two given views of 32 images, ResNet-18.</summary>
+/// <summary>A method's step as both sides run it: two given views of so many images, ResNet-18.</summary>
 /// <remarks>bench/peers has a program for each by the same name, in plain PyTorch.</remarks>
 internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Optimizer)
 {
-    internal const int Count = 32;
-
     private const int Side = 32;
     private const int Channels = 3;
     private const ulong Seed = 1;
@@ -30,12 +28,18 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
         ]))),
     ];
 
+    /// <summary>How many images a step takes.</summary>
+    internal int Batch { get; init; } = 32;
+
+    /// <summary>Where it runs.</summary>
+    internal Device Device { get; init; } = CPU;
+
     internal string Peer => $"bench/peers/{Name.Replace('-', '_')}.py";
 
     /// <summary>The training by this recipe, without end. Its images belong to no scope.</summary>
     internal Core.Training Training(Core.Precision precision) => new(
         Machine(precision), With(Method.Step), Images(0), Empty<Tensor>(),
-        new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Count, Endless);
+        new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Batch, Endless);
 
     /// <summary>
     /// The same, but its loss is what the adversary reaches on its own objective, scored in float32.
@@ -65,7 +69,16 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     /// </summary>
     internal Core.State Start()
     {
-        var training = Training(Core.Precision.Plain);
+        var drawn = Drawn();
+        var state = Core.StateModule.onDevice(Device, drawn);
+        Core.StateModule.dispose(drawn);
+        return state;
+    }
+
+    // On the CPU, so that the peers get the same.
+    private Core.State Drawn()
+    {
+        var training = (this with { Device = CPU }).Training(Core.Precision.Plain);
         var state = Core.TrainingModule.start(training);
         using var scope = NewDisposeScope();
         using var grad = no_grad();
@@ -94,12 +107,12 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     {
         using var scope = NewDisposeScope();
         var training = Training(Core.Precision.Plain);
-        var state = Start();
+        var state = Drawn();
         var images = Sources.Select(source => training.Images[source]).ToList();
         var adversary = Method.Step.Adversaries.Head;
         var draw = Core.DrawModule.copies(adversary.Makes.Length, Core.DrawModule.create(
             Seed, "adversary/" + string.Join("+", adversary.Makes.Select(made => made.Item1)),
-            [.. Enumerable.Range(0, Count).Select(i => (long)i)]));
+            [.. Enumerable.Range(0, Batch).Select(i => (long)i)]));
         var origin = cat([.. images.Take(adversary.Makes.Length)]).to(float32) / 255.0;
         var tensors = new Dictionary<string, Tensor>
         {
@@ -127,18 +140,18 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     {
         var input = new Core.Input(Channels, ListModule.OfSeq(Mean), ListModule.OfSeq(Std), classes: 10);
         var body = Core.ResNet.resNet18(Core.Stem.CifarStem, 64, input, Method.Branches);
-        return new(Method.Head.Run.Invoke(body), CPU, precision, Seed, Empty<Core.Model>());
+        return new(Method.Head.Run.Invoke(body), Device, precision, Seed, Empty<Core.Model>());
     }
 
     // Views of the same images, as another augmentation would make them: plain noise over a common part.
-    private static Core.Dataset Images(int view)
+    private Core.Dataset Images(int view)
     {
         var common = new Random(0);
         var own = new Random(view + 1);
-        var values = new byte[Count * Channels * Side * Side];
+        var values = new byte[Batch * Channels * Side * Side];
         for (var i = 0; i < values.Length; i++) values[i] = (byte)(common.Next(192) + own.Next(64));
         return Core.DatasetModule.ofBytes(
-            "bench", values, [Count, Channels, Side, Side], new byte[Count], 10, ListModule.OfSeq(Mean),
+            "bench", values, [Batch, Channels, Side, Side], new byte[Batch], 10, ListModule.OfSeq(Mean),
             ListModule.OfSeq(Std));
     }
 
@@ -150,7 +163,7 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
         var views = Sources.Select((source, i) => new Core.ViewSpec($"v{i + 1}", source, identity));
         var m = Method;
         var recipe = new Core.Recipe(
-            Optimizer, Count, Endless, 1, m.Recipe.Dataset, m.Recipe.Network, m.Recipe.Trains);
+            Optimizer, Batch, Endless, 1, m.Recipe.Dataset, m.Recipe.Network, m.Recipe.Trains);
         return new(
             m.Name, m.Summary, m.Citation, m.Quirks, m.Before, m.From, m.Branches, m.Head,
             new(

@@ -40,7 +40,7 @@ class Lars(torch.optim.Optimizer):
             for p in group["params"]:
                 weight, gradient = p.norm(), p.grad.norm()
                 ratio = TRUST * weight / (gradient + DECAY * weight)
-                ratio = torch.where((weight < 1e-15) | (gradient < 1e-15), torch.ones(()), ratio)
+                ratio = torch.where((weight < 1e-15) | (gradient < 1e-15), torch.ones_like(ratio), ratio)
                 update = p.grad.add(p, alpha=DECAY).mul_(ratio * RATE)
                 velocity = self.state[p].get("velocity")
                 velocity = update if velocity is None else velocity.mul_(MOMENTUM).add_(update)

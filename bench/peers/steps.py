@@ -1,14 +1,15 @@
 """What the peers of `dotnet fsi build.fsx bench steps` share: the network, NT-Xent, and the answering of requests.
 
-A peer runs as `PEER.py KIND THREADS FILE`. FILE has weights, running statistics and images in safetensors; KIND is
-one of
+A peer runs as `PEER.py KIND THREADS FILE DEVICE`. FILE has weights, running statistics and images in safetensors;
+KIND is one of
 
   published  as the authors run it: float32, every backward pass computes all gradients, also those thrown away;
   plain      float32, but attacks take gradients of images alone;
   competent  PyTorch written well: besides, bfloat16 autocast and channels-last.
 
 Requests come one a line: "start" (version and threads), "time STEPS" (seconds a step), "check" (loss of the first
-step, and what its attack reached).
+step, and what its attack reached), "peak" (most bytes of tensors on a card). On a card all kinds but plain are timed
+as PyTorch is unless told otherwise: with convolutions of float32 in TF32. Checks are in float32.
 """
 
 import json
@@ -23,8 +24,8 @@ import torch.nn.functional as F
 TYPES = {"F32": torch.float32, "U8": torch.uint8}
 
 
-def load(path):
-    """The tensors of a safetensors file, by name."""
+def load(path, device):
+    """The tensors of a safetensors file, by name, on a device."""
     with open(path, "rb") as file:
         data = bytearray(file.read())
     size = int.from_bytes(data[:8], "little")
@@ -35,7 +36,7 @@ def load(path):
             continue
         start, end = (8 + size + offset for offset in entry["data_offsets"])
         flat = torch.frombuffer(data[start:end], dtype=TYPES[entry["dtype"]])
-        tensors[name] = flat.reshape(entry["shape"]).clone()
+        tensors[name] = flat.reshape(entry["shape"]).clone().to(device)
     return tensors
 
 
@@ -101,7 +102,7 @@ def nt_xent(a, b, temperature=0.5):
     rows = a.shape[0]
     z = F.normalize(torch.cat([a, b]).float())
     scores = (z @ z.t() / temperature).fill_diagonal_(float("-inf"))
-    return F.cross_entropy(scores, torch.arange(2 * rows).roll(rows))
+    return F.cross_entropy(scores, torch.arange(2 * rows, device=z.device).roll(rows))
 
 
 class Peer:
@@ -116,7 +117,7 @@ class Peer:
     def restart(self):
         """The shared weights again."""
         t = self.tensors
-        self.net = Network(self.momenta, self.head, t["mean"].tolist(), t["std"].tolist())
+        self.net = Network(self.momenta, self.head, t["mean"].tolist(), t["std"].tolist()).to(self.first.device)
         named = dict(self.net.named_parameters()) | dict(self.net.named_buffers())
         with torch.no_grad():
             for name, value in t.items():
@@ -140,7 +141,7 @@ class Peer:
         low = self.kind == "competent" and not precise
         if self.kind == "competent":
             images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16) if low else nullcontext():
+        with torch.autocast(images.device.type, torch.bfloat16) if low else nullcontext():
             return self.net(images)
 
     def image_gradient(self, objective, x):
@@ -166,12 +167,13 @@ class Peer:
 
 def serve(make):
     """Answers requests about the peer that make gives for a kind and tensors."""
-    kind, threads, path = sys.argv[1:]
+    kind, threads, path, device = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    peer = make(kind, load(path))
+    peer = make(kind, load(path, device))
 
     for line in sys.stdin:
         request, *rest = line.split()
+        torch.backends.cudnn.allow_tf32 = request == "time" and kind != "plain"
         if request == "start":
             answer = f"{torch.__version__} {torch.get_num_threads()}"
         elif request == "time":
@@ -179,6 +181,8 @@ def serve(make):
             for _ in range(int(rest[0])):
                 peer.step()
             answer = (time.perf_counter() - start) / int(rest[0])
+        elif request == "peak":
+            answer = torch.cuda.max_memory_allocated(device)
         else:
             reached = peer.reached()
             peer.restart()

@@ -134,6 +134,13 @@ let tests =
                     1L,
                     withTiles Convolving.SideBySide
                     "16x16 into 8x8", images 16L, many, 2L, 1L, thereAndBack
+                    "16x16 into 8x8, 63 come in",
+                    images 16L,
+                    low [ 64L; 63L; 3L; 3L ],
+                    2L,
+                    1L,
+                    Convolving.Direct
+                    "16x16 into 8x8, 64", images 16L, low [ 64L; 64L; 3L; 3L ], 2L, 1L, thereAndBack
                     "16x16, learning", images 16L, learning (many.clone ()), 1L, 1L, Convolving.Direct
                     "16x16 into 8x8, learning",
                     images 16L,

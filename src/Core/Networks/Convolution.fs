@@ -41,6 +41,12 @@ module Convolution =
         && (stride, padding) = (1L, 1L)
         && min weight.shape[0] weight.shape[1] >= 128L
 
+    // With channels enough; by a stride it takes more of them.
+    let private suitsBack (weight: Tensor) (stride: int64) =
+        isFixed weight
+        && hasSlowGradients.Value
+        && min weight.shape[0] weight.shape[1] >= (if stride = 1L then 16L else 64L)
+
     /// How images x [n; c; h; w] are convolved with a weight [k; c; size; size], by a stride, with so many zeros
     /// around.
     let way (x: Tensor) (weight: Tensor) (stride: int64) (padding: int64) =
@@ -59,7 +65,7 @@ module Convolution =
             Convolving.OneProduct
         elif width % stride = 0L && width / stride <= (if weight.requires_grad then 8L else 4L) then
             Convolving.SideBySide
-        elif hasSlowGradients.Value && isFixed weight && min weight.shape[0] weight.shape[1] >= 16L then
+        elif suitsBack weight stride then
             Convolving.ThereAndBack
         else
             Convolving.Direct
