@@ -261,26 +261,32 @@ let pack arguments =
         run "dotnet" (words "pack -c Release -o artifacts/packages --nologo" @ [ project ] @ arguments)
 
 /// One archive for a machine with PyTorch and a C++ compiler, without .NET and without a network: the program
-/// with its runtime, the bridge's sources, and the script that compiles them there.
+/// and the benchmark with their runtime, the bridge's sources, and the script that compiles them there.
 let bundle arguments =
     packages ()
     let folder, archive = "artifacts/bundle/advcontrast", "artifacts/advcontrast-linux-x64.tar.gz"
     if Directory.Exists folder then Directory.Delete(folder, true)
 
-    let publish =
-        words
-            $"publish src/Cli/AdvContrast.Cli.fsproj -c Release -v q --nologo -r linux-x64 --self-contained -o {folder}"
+    for project in [ "src/Cli/AdvContrast.Cli.fsproj"; "bench/AdvContrast.Bench.csproj" ] do
+        let publish =
+            words $"publish {project} -c Release -v q --nologo -r linux-x64 --self-contained -o {folder}"
+        run "dotnet" (publish @ [ "-p:BuildFolder=bundle"; "-p:DebugType=none" ] @ arguments)
 
-    run "dotnet" (publish @ [ "-p:BuildFolder=bundle"; "-p:DebugType=none" ] @ arguments)
     // What belongs to this machine, or to programmers.
     let needless = [ ".xml"; "libadvcontrast_torch.so"; "libtorch.json" ]
     for file in files folder "*" do
         if needless |> List.exists (fun (ending: string) -> file.EndsWith ending) then File.Delete file
 
-    File.Copy("src/Cli/Bundle/setup.sh", $"{folder}/setup.sh")
-    Directory.CreateDirectory $"{folder}/native" |> ignore
-    for file in files "src/Torch/Native" "*" do
-        File.Copy(file, Path.Combine(folder, "native", Path.GetFileName file))
+    for source, pattern, into in
+        [
+            "src/Cli/Bundle", "*.sh", "."
+            "src/Torch/Native", "*", "native"
+            "bench/peers", "*.py", "bench/peers"
+        ] do
+        Directory.CreateDirectory $"{folder}/{into}" |> ignore
+        for file in files source pattern do
+            File.Copy(file, $"{folder}/{into}/{Path.GetFileName file}")
+
     run "tar" [ "-czf"; archive; "-C"; "artifacts/bundle"; "advcontrast" ]
     let size = float (FileInfo archive).Length / 1024.0 / 1024.0
     say
