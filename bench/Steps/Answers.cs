@@ -19,7 +19,8 @@ internal static class Answers
     {
         var recipe = Recipe.All.Single(recipe => recipe.Name == args[0]) with
         {
-            Device = torch.device(args[3]), Batch = int.Parse(args[4]),
+            Device = torch.device(args[3]),
+            Batch = int.Parse(args[4]),
         };
         var precision = args[1] switch
         {
