@@ -18,12 +18,20 @@ internal sealed class Side : IDisposable
     internal static readonly string Python =
         Environment.GetEnvironmentVariable("ADVCONTRAST_PYTHON") ?? "/usr/bin/python3";
 
+    /// <summary>
+    /// The command that starts this program once more: dotnet's, or its own where it lies beside its runtime.
+    /// </summary>
+    internal static readonly string[] Ourselves =
+        Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet"
+            ? [Environment.ProcessPath!, typeof(Side).Assembly.Location]
+            : [Environment.ProcessPath!];
+
     private readonly Process process;
 
     /// <summary>Both sides get the same threads, for libtorch and for the BLAS under it, and the same BLAS.</summary>
-    internal Side(string program, IEnumerable<string> arguments, int threads)
+    internal Side(string[] command, int threads)
     {
-        var start = new ProcessStartInfo(program, arguments)
+        var start = new ProcessStartInfo(command[0], command[1..])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,

@@ -118,13 +118,13 @@ internal static class Comparison
         return row;
     }
 
-    private static Side Ours(Loss loss, int embeddings) => Start(
-        loss, embeddings, Environment.ProcessPath!, typeof(Comparison).Assembly.Location, Answers.Command);
+    private static Side Ours(Loss loss, int embeddings) =>
+        Start(loss, embeddings, [.. Side.Ourselves, Answers.Command]);
 
     private static Side Theirs(Loss loss, int embeddings) => Start(loss, embeddings, Side.Python, Peer);
 
-    private static Side Start(Loss loss, int embeddings, string program, params string[] command) =>
-        new(program, [.. command, loss.Name, .. Numbers(loss, embeddings)], Threads);
+    private static Side Start(Loss loss, int embeddings, params string[] command) =>
+        new([.. command, loss.Name, .. Numbers(loss, embeddings)], Threads);
 
     private static IEnumerable<string> Numbers(Loss loss, int embeddings) =>
         new[] { loss.Views, embeddings / loss.Views, Width, Threads }.Select(number => number.ToString());

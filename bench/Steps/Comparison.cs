@@ -125,20 +125,14 @@ internal static class Comparison
     }
 
     private static Side Ours(Recipe recipe, string kind) => new(
-        Environment.ProcessPath!,
         [
-            .. Self, Answers.Command, recipe.Name, kind, $"{Threads}", recipe.Device.ToString(), $"{recipe.Batch}",
+            .. Side.Ourselves, Answers.Command, recipe.Name, kind, $"{Threads}", recipe.Device.ToString(),
+            $"{recipe.Batch}",
         ],
         Threads);
 
-    // What the process's program takes to be this one: nothing, unless it is dotnet.
-    private static string[] Self =>
-        Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet"
-            ? [typeof(Comparison).Assembly.Location]
-            : [];
-
     private static Side Theirs(Recipe recipe, string kind, string file) => new(
-        Side.Python, [recipe.Peer, kind, $"{Threads}", file, recipe.Device.ToString()], Threads);
+        [Side.Python, recipe.Peer, kind, $"{Threads}", file, recipe.Device.ToString()], Threads);
 
     private static Figures Check(string kind, Side side)
     {

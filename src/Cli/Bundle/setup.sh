@@ -17,7 +17,7 @@ include=$torch/include lib=$torch/lib
 if [ -z "$torch" ] || [ ! -d "$include/torch" ] || [ ! -f "$lib/libtorch_cpu.so" ]; then
     found=system
     include=/usr/include
-    lib=$(dirname "$(g++ -print-file-name=libtorch_cpu.so)")
+    lib=$(realpath "$(dirname "$(g++ -print-file-name=libtorch_cpu.so)")")
 fi
 if [ ! -d "$include/torch" ] || [ ! -f "$lib/libtorch_cpu.so" ]; then
     echo "there is no PyTorch; set ADVCONTRAST_LIBTORCH to a folder with include/torch and lib/libtorch_cpu.so" >&2

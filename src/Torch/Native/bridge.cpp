@@ -382,7 +382,8 @@ class Pull final : public torch::autograd::Node {
   std::shared_ptr<void> state;
 };
 
-// Graphs hold their steps by shared_ptr, or since PyTorch 2.14 at the latest by counts of the steps' own.
+// Graphs hold their steps by shared_ptr, or since PyTorch 2.14 at the latest by counts of the steps' own. A graph has
+// a few dozen of these, so that freeing one after the other needs no deleteNode, which not all versions have.
 template <class Pointer = decltype(torch::autograd::Edge::function), class... Parts>
 Pointer make_pull(Parts&&... parts) {
   if constexpr (std::is_same_v<Pointer, std::shared_ptr<torch::autograd::Node>>)
