@@ -5,8 +5,6 @@
 open System
 open System.Diagnostics
 open System.IO
-open System.Security.Cryptography
-open System.Text.Json
 open System.Text.RegularExpressions
 
 exception Stop of message: string * code: int
@@ -53,111 +51,18 @@ let ask program arguments =
 
 let answer program arguments = ask program arguments |> Result.defaultValue ""
 
-// --- set-up: libtorch, the bridge to it, packages
+// --- set-up: packages
 
-type LibTorch = { Include: string; Lib: string; Found: string }
-
-let native = "artifacts/native"
-let cpu torch = FileInfo(Path.Combine(torch.Lib, "libtorch_cpu.so"))
-let there torch = (cpu torch).Exists && Directory.Exists(Path.Combine(torch.Include, "torch"))
-let inFolder found folder = { Include = $"{folder}/include"; Lib = $"{folder}/lib"; Found = found }
-
-let system () =
-    // The compiler knows the folder of this machine's architecture.
-    let file = answer "g++" [ "-print-file-name=libtorch_cpu.so" ]
-    { Include = "/usr/include"; Lib = Path.GetFullPath $"{file}/.."; Found = "system" }
-
-/// The libtorch that the user named or that comes with the active Python's PyTorch.
-let given () =
-    match Environment.GetEnvironmentVariable "ADVCONTRAST_LIBTORCH" with
-    | null
-    | "" ->
-        // Asked without importing it, which would take seconds.
-        let find = "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
-        let torch = answer "python3" [ "-c"; find ] |> inFolder "python"
-        // Debian's own PyTorch is the system's libtorch again.
-        Some torch |> Option.filter (fun t -> there t && not (t.Lib.StartsWith "/usr/lib/python3/"))
-    | folder ->
-        let torch = inFolder "ADVCONTRAST_LIBTORCH" (Path.GetFullPath folder)
-        if not (there torch) then
-            stop $"{folder} (ADVCONTRAST_LIBTORCH) lacks include/torch or lib/libtorch_cpu.so"
-        Some torch
-
-let install packages =
-    let installed package = answer "dpkg-query" [ "-W"; "-f=${Status}"; package ] = "install ok installed"
-    let missing = packages |> List.filter (installed >> not)
-    let names = String.Join(" ", missing)
-    let command = "install --no-install-recommends " + names
-
-    if missing.IsEmpty then
-        ()
-    elif answer "apt-get" [ "--version" ] = "" then
-        stop $"install {names}, or g++ alone and set ADVCONTRAST_LIBTORCH to a folder with libtorch"
-    elif not Environment.IsPrivilegedProcess then
-        stop $"ask the administrator to run: apt-get update && apt-get {command}"
-    else
-        say $"setup: installing {names}"
-        Environment.SetEnvironmentVariable("DEBIAN_FRONTEND", "noninteractive")
-        let get what = ask "apt-get" (words "-q -y -o Dpkg::Use-Pty=0" @ words what)
-        get "update" |> ignore
-        // A mirror that fails once often answers the second time.
-        match get command with
-        | Ok _ -> ()
-        | Error _ ->
-            get "-f install" |> ignore
-            get command |> Result.mapError stop |> ignore
-
-let libTorch () =
-    match given () with
-    | Some torch ->
-        if answer "g++" [ "--version" ] = "" then install [ "g++" ]
-        torch
-    | None ->
-        // Without OpenBLAS Debian's libtorch multiplies matrices forty times slower. Its build on pthreads has
-        // threads of its own, which wait milliseconds for libtorch's to stop spinning.
-        if File.Exists "/etc/debian_version" || not (there (system ())) then
-            install (words "libtorch-dev libgloo-dev libopenblas0-openmp g++")
-        let torch = system ()
-        if not (there torch) then stop "there is no libtorch; set ADVCONTRAST_LIBTORCH to a folder with it"
-        torch
-
-/// Tells an upgraded libtorch from the one that the bridge was compiled against, as the loader does.
-let fingerprint torch =
-    let link = (cpu torch).ResolveLinkTarget true
-    let file = if isNull link then cpu torch else FileInfo link.FullName
-    $"{file.Length}-{DateTimeOffset(file.LastWriteTimeUtc).ToUnixTimeSeconds()}"
-
-let bridge torch =
-    let library, note = $"{native}/libadvcontrast_torch.so", $"{native}/libtorch.json"
-
-    let made = files "src/Torch/Native" "*" |> Array.map File.ReadAllText |> String.Concat
-
-    let record =
-        JsonSerializer.Serialize {|
-            path = torch.Lib
-            fingerprint = fingerprint torch
-            found = torch.Found
-            bridge = Convert.ToHexString(SHA256.HashData(Text.Encoding.UTF8.GetBytes made))
-        |}
-
-    if not (File.Exists library && File.Exists note && File.ReadAllText note = record) then
-        say $"setup: compiling the bridge to the libtorch in {torch.Lib}"
-        Directory.CreateDirectory native |> ignore
-        run "sh" [ "src/Torch/Native/build.sh"; torch.Include; torch.Lib; library ]
-        File.WriteAllText(note, record)
-
-let packages () =
+/// Restores packages, where the lock has changed since the last time.
+let setup () =
     let stamp, lock = "artifacts/packages.stamp", File.ReadAllText "paket.lock"
     let restored = File.Exists ".paket/Paket.Restore.targets" && File.Exists stamp
 
     if not (restored && File.ReadAllText stamp = lock) then
         say "setup: restoring packages"
-        ask "./paketw" [ "restore" ] |> Result.mapError stop |> ignore
+        ask "./paketw" [ "restore"; "--group"; "Main" ] |> Result.mapError stop |> ignore
+        Directory.CreateDirectory "artifacts" |> ignore
         File.WriteAllText(stamp, lock)
-
-let setup () =
-    libTorch () |> bridge
-    packages ()
 
 // --- targets
 
@@ -179,7 +84,7 @@ let demo arguments =
 
     let state () =
         [ "Directory.Build.props"; "Directory.Build.targets"; "paket.lock"; made ]
-        @ [ yield! files native "*"; yield! files "src" "*" ]
+        @ List.ofArray (files "src" "*")
         |> List.filter (fun path -> path = made || not (Regex.IsMatch(path, "/(bin|obj)/")))
         |> List.map (fun path -> path, FileInfo path)
         |> List.map (fun (path, file) ->
@@ -263,7 +168,7 @@ let pack arguments =
 /// One archive for a machine with PyTorch and a C++ compiler, without .NET and without a network: the program
 /// and the benchmark with their runtime, the bridge's sources, and the script that compiles them there.
 let bundle arguments =
-    packages ()
+    setup ()
     let folder, archive = "artifacts/bundle/advcontrast", "artifacts/advcontrast-linux-x64.tar.gz"
     if Directory.Exists folder then Directory.Delete(folder, true)
 
@@ -302,7 +207,7 @@ let docs arguments =
         ([ "exec"; program "src/Cli" "advcontrast"; "methods"; "--pages"; "docs/methods" ] @ arguments)
 
 let targets = [
-    "setup", "libtorch, the bridge to it, packages; does nothing where all is there", (fun _ -> setup ())
+    "setup", "restore packages; does nothing where they are there", (fun _ -> setup ())
     "build", "everything", build
     "test", "everything, and every test [--long] [--filter PATH], or [--mutants NAME ...]", test
     "demo", "two encoders, attacked: what the project is for [--json FILE] [-- --help]", demo

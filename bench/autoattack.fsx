@@ -3,7 +3,7 @@
 //   dotnet fsi bench/autoattack.fsx ENCODER.safetensors CIFAR10-FOLDER linf:8/255 200
 // The encoder is a ResNet-18 that `advcontrast export` wrote. Both sides compute in float32 on one thread.
 #I "../src/Cli/bin/Release/net10.0"
-#r "AdvContrast.Torch.dll"
+#r "AdvContrast.Engine.dll"
 #r "AdvContrast.Core.dll"
 
 open System

@@ -5,12 +5,12 @@
 // looks in turn, and, in brackets, of the ratios to conv2d's in the same turn. An asterisk marks the way that is
 // taken.
 #I "../src/Cli/bin/Release/net10.0"
-#r "AdvContrast.Torch.dll"
+#r "AdvContrast.Engine.dll"
 #r "AdvContrast.Core.dll"
 
 open System.Diagnostics
 open AdvContrast.Core
-open AdvContrast.Torch.Engine
+open AdvContrast.Engine
 open TorchSharp
 
 let median (values: float list) = (List.sort values)[values.Length / 2]

@@ -1,7 +1,7 @@
 // A method of one's own from the library's parts, trained: an attacked view as inferior positive of two clean
 // ones, over hard negatives.
 #I "../src/Cli/bin/Release/net10.0"
-#r "AdvContrast.Torch.dll"
+#r "AdvContrast.Engine.dll"
 #r "AdvContrast.Core.dll"
 
 open System.Threading

@@ -1,6 +1,6 @@
 // Pre-trains a small robust encoder on the embedded images, then attacks it: dotnet fsi samples/pretrain.fsx
 #I "../src/Cli/bin/Release/net10.0"
-#r "AdvContrast.Torch.dll"
+#r "AdvContrast.Engine.dll"
 #r "AdvContrast.Core.dll"
 
 open System.Threading

@@ -4,7 +4,7 @@ using System.Globalization;
 using System.IO;
 using System.Linq;
 using System.Runtime.InteropServices;
-using AdvContrast.Torch.Engine;
+using AdvContrast.Engine;
 using TorchSharp;
 
 namespace AdvContrast.Bench.Kernel;

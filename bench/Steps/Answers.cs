@@ -3,7 +3,7 @@ using System.Collections.Generic;
 using System.Diagnostics;
 using System.Globalization;
 using System.Linq;
-using AdvContrast.Torch.Engine;
+using AdvContrast.Engine;
 using Microsoft.FSharp.Core;
 using TorchSharp;
 

@@ -3,7 +3,7 @@ module AdvContrast.Cli.Program
 open System
 open AdvContrast.Cli.Commands
 open AdvContrast.Core
-open AdvContrast.Torch
+open AdvContrast.Engine
 open Argu
 open Spectre.Console
 

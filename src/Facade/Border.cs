@@ -3,7 +3,7 @@ using System.Collections.Generic;
 using System.Linq;
 using System.Threading;
 using System.Threading.Tasks;
-using AdvContrast.Torch;
+using AdvContrast.Engine;
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
 

@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Torch.Engine
 open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
@@ -111,9 +110,6 @@ let tests =
                 (name
                  + ": in lower precision the loss is about the same, and everything that is kept is float32")
                 (fun () ->
-                    if not TorchEngine.Current.HasAutocast then
-                        skiptest "this source of tensors has no autocast"
-
                     let machine = machine (tinyNet grey method)
                     let state = fresh machine method
                     let run precision =

@@ -4,15 +4,11 @@ module Lowered
 open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Torch.Engine
 open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
 open Trials
-
-let private needAutocast () =
-    if not TorchEngine.Current.HasAutocast then skiptest "this source of tensors has no autocast"
 
 // What a method's adversary reaches when it computes in some precision, scored in float32.
 let private reached precision (t: Training) =
@@ -39,11 +35,7 @@ let private reached precision (t: Training) =
         let batch = Training.nextBatch t state.Progress
         (Engine.run machine method (fun name -> name = "conv1.weight") state batch).Loss)
 
-let private precisions () = [
-    Precision.Plain
-    Precision.Float32
-    if TorchEngine.Current.HasAutocast then Precision.BFloat16
-]
+let private precisions = [ Precision.Plain; Precision.Float32; Precision.BFloat16 ]
 
 // Tensors that live after each step.
 let private living count precision (method: Method) =
@@ -59,7 +51,7 @@ let private living count precision (method: Method) =
 
 let private flat count () =
     for method in [ Acl.dualStream; Clae.method ] do
-        for precision in precisions () do
+        for precision in precisions do
             let living = living count precision method
             // The first step brings the branches' statistics and the optimiser's state into being.
             Expect.allEqual (List.skip 1 living) living[1] (sprintf "%s, %O" method.Name precision)
@@ -102,12 +94,9 @@ let tests =
             test
                 (method.Name + ": an attack in bfloat16 reaches what it reaches in float32, to 1 %")
                 (fun () ->
-                    needAutocast ()
-
                     trying method isAsStrong)
 
         test "and so it does on a ResNet" (fun () ->
-            needAutocast ()
             use data = middles 256
             isAsStrong (ofResNet Precision.Float32 1UL data))
 
@@ -116,7 +105,6 @@ let tests =
         testLong "1,000 steps leave no more tensors than two" (flat 1000)
 
         testLong "200 steps in bfloat16 end where float32 does, within two standard deviations" (fun () ->
-            needAutocast ()
             let full = [| for seed in 1UL .. 3UL -> late Precision.Float32 seed |]
             let low = late Precision.BFloat16 1UL
             let deviation = sqrt (variance full * 3.0 / 2.0)

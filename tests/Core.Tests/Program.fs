@@ -5,6 +5,8 @@ open AdvContrast.Testing
 
 [<EntryPoint>]
 let main args =
+    AdvContrast.Engine.LibTorch.Load()
+
     let helpers = [
         "Arrays"
         "Laws"

@@ -55,32 +55,6 @@ let tests =
             Expect.equal (Scope.value (fun () -> (make () + make ()).numel())) 2L "the value"
             Expect.equal (live ()) before "live tensors")
 
-        test "what is made later is made once, and belongs to the scope that it was promised in" (fun () ->
-            let mutable kept = null
-            let count = ref 0
-
-            Scope.value (fun () ->
-                let later =
-                    Scope.later (fun () ->
-                        count.Value <- count.Value + 1
-                        make () + make ())
-
-                Expect.equal count.Value 0 "not yet"
-                Scope.value (fun () -> later.Value |> ignore)
-                kept <- later.Value
-                Expect.equal count.Value 1 "once"
-                Expect.isFalse kept.IsInvalid "it outlives the scope that asked for it")
-
-            Expect.isTrue kept.IsInvalid "and goes with its own")
-
-        test "without a scope what is made later is nobody's" (fun () ->
-            let later = Threading.Tasks.Task.Run(fun () -> Scope.later make).Result
-            let before = live ()
-            Scope.value (fun () -> later.Value |> ignore)
-            Expect.isFalse later.Value.IsInvalid "alive"
-            later.Value.Dispose()
-            Expect.equal (live ()) before "that tensor alone")
-
         test "what is adopted belongs to nobody until it is disposed" (fun () ->
             let mutable adopted = null
 

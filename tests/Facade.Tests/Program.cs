@@ -8,6 +8,7 @@ using AdvContrast.Testing;
 using Expecto;
 using TorchSharp;
 
+AdvContrast.Engine.LibTorch.Load();
 Test[] lists =
 [
     Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Crafting.Tests, Auditing.Tests, Loading.Tests,

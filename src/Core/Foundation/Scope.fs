@@ -32,15 +32,6 @@ module Scope =
         for tensor in tensors do
             if current.Contains tensor then tensor.MoveToOtherDisposeScope outer |> ignore
 
-    /// A tensor that is made when it is first asked for, and then belongs to the current scope of now.
-    let later (body: unit -> Tensor) =
-        let home = torch.CurrentDisposeScope
-
-        lazy
-            (let made = tensor body
-
-             if isNull home then made.DetachFromDisposeScope() else made.MoveToOtherDisposeScope home)
-
     /// Takes tensors out of all scopes: whoever holds them disposes them.
     let adopt (tensors: Tensor seq) =
         for tensor in tensors do

@@ -1,92 +1,45 @@
 namespace AdvContrast.Core
 
-open AdvContrast.Torch.Engine
 open TorchSharp
 
-/// How a convolution is computed: the same sums each way.
-[<RequireQualifiedAccess>]
-type Convolving =
-    /// By libtorch's conv2d.
-    | Direct
-    /// Images laid side by side (Montage).
-    | SideBySide
-    /// One product of matrices (Im2col).
-    | OneProduct
-    /// Fewer products (Winograd).
-    | FewerProducts
-    /// Pixel by pixel (Pointwise).
-    | ByPixels
-    /// By conv2d, and the gradient in the images by conv2d too (Adjoint).
-    | ThereAndBack
-
-/// Convolutions with zeros around, each the way that is fastest where it runs: in bfloat16 on a CPU, as measured
-/// by bench/convolutions.fsx.
+/// Square convolutions and linear maps in the number format of their weight.
 [<RequireQualifiedAccess>]
 module Convolution =
 
-    let private hasTiles = lazy (TorchEngine.Current.Devices() |> Seq.exists _.HasAmx)
+    // libtorch 2.10 computes bfloat16 convolutions of so few channels by another kernel on CPUs: its gradients in
+    // the images are off by up to 20 % and differ from call to call.
+    let private fewChannels = 2L
 
-    // In libtorch 2.6, with oneDNN 3.6, gradients in images are as fast as convolutions.
-    let private hasSlowGradients =
-        lazy (TorchEngine.Current.LibTorch.Version.StartsWith("1.", System.StringComparison.Ordinal))
+    /// A weight of a convolution [k; c; h; w] or of a linear map [k; c], or a bias, in bfloat16; weights of
+    /// convolutions of one or two input channels stay in float32.
+    let lower (weight: Tensor) =
+        if weight.shape.Length = 4 && weight.shape[1] <= fewChannels then weight.alias ()
+        else weight.``to`` torch.bfloat16
 
-    // Weights that nobody learns, so that what a way makes of them it makes once.
-    let private isFixed (weight: Tensor) =
-        weight.dtype = torch.bfloat16 && weight.is_cpu () && not weight.requires_grad
+    /// The input of a linear operation in the number format of its weight.
+    let internal input (weight: Tensor) (x: Tensor) =
+        if x.dtype = weight.dtype then x.alias () else x.``to`` weight.dtype
 
-    // With many channels.
-    let private suitsFewer (weight: Tensor) (stride: int64) (padding: int64) =
-        isFixed weight
-        && weight.shape[3] = 3L
-        && (stride, padding) = (1L, 1L)
-        && min weight.shape[0] weight.shape[1] >= 128L
+    // On CPUs libtorch 2.10's kernels of one pixel give wrong values for some shapes and end the process for others
+    // (pytorch/pytorch#177227), so the pixels are the rows of one matrix.
+    let private onePixel (x: Tensor) (weight: Tensor) (bias: Tensor) (stride: int64) =
+        let pixels = x.permute (0L, 2L, 3L, 1L)
+        let seen = pixels.slice(1L, 0L, pixels.shape[1], stride).slice(2L, 0L, pixels.shape[2], stride)
+        let y = torch.nn.functional.linear (seen.reshape (-1L, seen.shape[3]), weight.flatten 1L, bias)
+        y.view(seen.shape[0], seen.shape[1], seen.shape[2], -1L).permute (0L, 3L, 1L, 2L)
 
-    // With channels enough; by a stride it takes more of them.
-    let private suitsBack (weight: Tensor) (stride: int64) =
-        isFixed weight
-        && hasSlowGradients.Value
-        && min weight.shape[0] weight.shape[1] >= (if stride = 1L then 16L else 64L)
+    /// A convolution with zero padding.
+    /// x: images [n; c; h; w]; weight: [k; c; size; size]; bias: [k] in the weight's number format, or null.
+    /// Gives [n; k; h'; w'] in the weight's number format.
+    let conv2d (stride: int64) (padding: int64) (weight: Tensor) (bias: Tensor) (x: Tensor) =
+        Scope.tensor (fun () ->
+            let x = input weight x
 
-    /// How images x [n; c; h; w] are convolved with a weight [k; c; size; size], by a stride, with so many zeros
-    /// around.
-    let way (x: Tensor) (weight: Tensor) (stride: int64) (padding: int64) =
-        let size, height, width = weight.shape[3], x.shape[2], x.shape[3]
-        let most = max height width
+            if weight.shape[2] = 1L && weight.shape[3] = 1L && padding = 0L && x.is_cpu () then
+                onePixel x weight bias stride
+            else
+                torch.nn.functional.conv2d (x, weight, bias, [| stride; stride |], [| padding; padding |]))
 
-        if x.dtype <> torch.bfloat16 || not (x.is_cpu ()) || size <> 2L * padding + 1L then
-            Convolving.Direct
-        elif min height width >= 2L && most <= 4L && suitsFewer weight stride padding then
-            Convolving.FewerProducts
-        elif not hasTiles.Value then
-            Convolving.Direct
-        elif size = 1L then
-            if stride > 1L then Convolving.ByPixels else Convolving.Direct
-        elif stride > 1L && most <= 4L * stride then
-            Convolving.OneProduct
-        elif width % stride = 0L && width / stride <= (if weight.requires_grad then 8L else 4L) then
-            Convolving.SideBySide
-        elif suitsBack weight stride then
-            Convolving.ThereAndBack
-        else
-            Convolving.Direct
-
-    /// The convolution of images x [n; c; h; w] with a weight [k; c; size; size] and a bias [k] or null, by a
-    /// stride, with so many zeros around. What many batches share is made of the weight once.
-    let create (stride: int64) (padding: int64) (weight: Tensor) (bias: Tensor) : Tensor -> Tensor =
-        let fewer = Scope.later (fun () -> Winograd.weight weight)
-        let back = Scope.later (fun () -> Adjoint.weight weight stride)
-
-        let direct (x: Tensor) =
-            torch.nn.functional.conv2d (x, weight, bias, [| stride; stride |], [| padding; padding |])
-
-        fun x ->
-            match way x weight stride padding with
-            | Convolving.FewerProducts -> Winograd.conv2d x fewer.Value bias
-            | Convolving.OneProduct -> Im2col.conv2d x weight bias stride
-            | Convolving.ByPixels -> Pointwise.conv2d x weight bias stride
-            | Convolving.SideBySide -> Montage.conv2d x weight bias stride
-            | Convolving.ThereAndBack ->
-                let height, width = x.shape[2], x.shape[3]
-                let adjoint gradient = Adjoint.conv2d gradient back.Value weight.shape[3] stride height width
-                TorchEngine.Current.WithAdjoint(x, direct, adjoint)
-            | Convolving.Direct -> direct x
+    /// A linear map: x [n; c], weight [k; c], bias [k] or null -> [n; k] in the weight's number format.
+    let linear (weight: Tensor) (bias: Tensor) (x: Tensor) =
+        Scope.tensor (fun () -> torch.nn.functional.linear (input weight x, weight, bias))

@@ -143,10 +143,14 @@ module Layer =
     let private uniform (shape: int64 list) fanIn draw =
         ((Draw.uniform shape (Draw.alone draw)).squeeze(0L) * 2.0 - 1.0) / sqrt fanIn
 
+    // A weight as a pass multiplies by it; differentiable.
+    let private computing call (weight: Tensor) =
+        if call.Mixed then Convolution.lower weight else weight.alias ()
+
     /// A square convolution without bias: [n; input; h; w] -> [n; output; h'; w'].
     let conv name (input: int64) (output: int64) (size: int64) (stride: int64) (padding: int64) =
         let weight = name + ".weight"
-        let run = Convolution.create stride padding
+        let run = Convolution.conv2d stride padding
 
         {
             Text =
@@ -155,15 +159,15 @@ module Layer =
                 fun draw ->
                     single weight (kaiming [ output; input; size; size ] (float (output * size * size))) draw,
                     Map.empty
-            Run = fun _ parameters (x, buffers) -> run parameters[weight] null x, buffers
+            Run =
+                fun call parameters (x, buffers) ->
+                    Scope.tensor (fun () -> run (computing call parameters[weight]) null x), buffers
             Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], null, run) ]
         }
 
     let private affine name bias (input: int64) (output: int64) (begun: int64 list -> Draw -> Tensor) =
         let weight, offset = name + ".weight", name + ".bias"
         let of' (parameters: Parameters) = if bias then parameters[offset] else null
-        let run (weight: Tensor) bias (x: Tensor) = torch.nn.functional.linear (x, weight, bias)
-
         {
             Text = sprintf "linear %d" output
             Init =
@@ -171,8 +175,15 @@ module Layer =
                     let start shape name = single name (begun shape) draw
                     let parameters = start [ output; input ] weight
                     (if bias then merge parameters (start [ output ] offset) else parameters), Map.empty
-            Run = fun _ parameters (x, buffers) -> run parameters[weight] (of' parameters) x, buffers
-            Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], of' fixed'.Parameters, run) ]
+            Run =
+                fun call parameters (x, buffers) ->
+                    let offset = of' parameters
+
+                    Scope.tensor (fun () ->
+                        let offset = if isNull offset then null else computing call offset
+                        Convolution.linear (computing call parameters[weight]) offset x),
+                    buffers
+            Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], of' fixed'.Parameters, Convolution.linear) ]
         }
 
     /// A linear map, started as PyTorch starts one: [n; input] -> [n; output].

@@ -1,6 +1,5 @@
 namespace AdvContrast.Core
 
-open AdvContrast.Torch.Engine
 open TorchSharp
 
 /// Which set of batch-norm weights and running statistics a pass uses. Convolutions are shared by all.
@@ -16,7 +15,8 @@ type Mode =
 type Call = {
     Branch: Branch
     Mode: Mode
-    /// The pass may run in the run's lower precision.
+    /// Whether convolutions and linear maps compute in bfloat16; batch-norm statistics stay in float32. In a method's
+    /// pass: whether they may, where the run's precision is bfloat16.
     Mixed: bool
     /// How far running statistics move towards the batch's: 0.1 as PyTorch has it.
     Momentum: float
@@ -119,10 +119,13 @@ module Output =
 [<RequireQualifiedAccess>]
 module Network =
 
-    /// Images, or a convolution's weight, with the channels of a pixel together, as convolutions read them
-    /// fastest; what has not four dimensions is itself.
+    /// Images [n; c; h; w], or the weight of a convolution, in channels-last layout; another tensor as it is. The
+    /// same values as a new handle, differentiable.
     let channelsLast (x: Tensor) =
-        if x.shape.Length = 4 then TorchEngine.Current.ToMemoryFormat(x, MemoryFormat.ChannelsLast) else x
+        if x.shape.Length = 4 then
+            Scope.tensor (fun () -> x.permute(0L, 2L, 3L, 1L).contiguous().permute (0L, 3L, 1L, 2L))
+        else
+            x.alias ()
 
     /// Fold for a network that has nothing to merge: its own eval mode.
     let unfolded (apply: Call -> Parameters -> Buffers -> Tensor -> Output * Buffers) (fixed': Fixed) images =
@@ -140,7 +143,7 @@ module Network =
                 Branch = branch
                 Parameters = parameters
                 Buffers = buffers
-                Prepare = fun weight -> Scope.tensor (fun () -> (channelsLast weight).alias())
+                Prepare = channelsLast
             }
 
         let apply call (p: Parameters) (b: Buffers) images =

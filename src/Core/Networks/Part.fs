@@ -45,20 +45,20 @@ module Part =
     let private rows (weight: Tensor) (scale: Tensor) =
         weight * scale.view [| -1L; yield! Array.create (weight.shape.Length - 1) 1L |]
 
-    let private product prepare weight bias run =
-        let prepared (x: Tensor) = if isNull x then null else prepare x
-        let weight, bias = prepared weight, prepared bias
-        run weight bias
+    let private product prepare (weight: Tensor) (bias: Tensor) run =
+        let weight: Tensor = prepare weight
+        run weight (if isNull bias then null else Convolution.input weight bias)
 
     // (W x + b) * scale + shift = (scale W) x + (b * scale + shift).
     let private scaled prepare (weight: Tensor) (bias: Tensor) run (scale: Tensor) shift =
         let made = Scope.tensor (fun () -> prepare (rows weight scale))
         let offset =
-            Scope.tensor (fun () -> prepare (if isNull bias then shift + 0.0 else bias * scale + shift))
+            Scope.tensor (fun () ->
+                (if isNull bias then shift + 0.0 else bias * scale + shift) |> Convolution.input made)
         run made offset
 
     /// The parts as one function, batch norms merged into the product before them (Jacob et al. 2018, section
-    /// 3.2). prepare is what becomes of each weight and bias once: another number format or layout.
+    /// 3.2). prepare is applied to each weight once: another number format or layout. A bias takes its weight's number format.
     let compile (prepare: Tensor -> Tensor) (parts: Part list) : Tensor -> Tensor =
         // fresh: whether no gradient needs what comes in, nor anyone else, so that ReLU may work in place.
         let rec functions fresh parts =

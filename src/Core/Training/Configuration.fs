@@ -6,7 +6,7 @@ open System.IO
 open System.Text.Json
 open System.Text.Json.Nodes
 open System.Text.Json.Serialization
-open AdvContrast.Torch.Engine
+open AdvContrast.Engine
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -87,10 +87,8 @@ module Configuration =
     /// The same configuration with what depends on the machine decided, so that a manifest says what ran.
     let settle (c: Configuration) =
         let hasFastBfloat16 () =
-            let engine = TorchEngine.Current
             let kind = if onCard c then DeviceType.CUDA else DeviceType.CPU
-            let fast = engine.Devices() |> Seq.filter _.HasFastBfloat16
-            engine.HasAutocast && fast |> Seq.exists (fun d -> d.Device.``type`` = kind)
+            Hardware.Devices() |> Seq.exists (fun d -> d.HasFastBfloat16 && d.Device.``type`` = kind)
 
         if c.Precision <> "auto" then c
         elif hasFastBfloat16 () then { c with Precision = "bfloat16" }
@@ -161,14 +159,7 @@ module Configuration =
                     "only NVIDIA cards compute in tf32; choose float32 or bfloat16, or --device cuda."
                 )
             )
-        | "bfloat16" when TorchEngine.Current.HasAutocast -> Ok Precision.BFloat16
-        | "bfloat16" ->
-            Error(
-                Error.BadOption(
-                    "--precision",
-                    "bfloat16 needs a build with TorchSource=system; choose float32."
-                )
-            )
+        | "bfloat16" -> Ok Precision.BFloat16
         | other -> Error(Error.UnknownName("precision", other, [ "auto"; "float32"; "tf32"; "bfloat16" ]))
 
     /// An option that counts something: so many or more, where it is given.

@@ -1,6 +1,5 @@
 namespace AdvContrast.Core
 
-open AdvContrast.Torch.Engine
 open TorchSharp
 
 /// How the passes of training compute.
@@ -57,27 +56,25 @@ module internal Forward =
             Step = progress.Step
     }
 
-    // The network of a pass, and the call as that network understands it.
+    // The network of a pass, and the call as that network understands it in the run's precision.
     let private computing machine (state: State) parameters stage (pass: Pass) =
+        let call = { pass.Call with Mixed = pass.Call.Mixed && machine.Precision = Precision.BFloat16 }
+
         match pass.Who with
-        | Online -> machine.Network, pass.Call, parameters, stage.Buffers[Online]
-        | Average name -> machine.Network, pass.Call, fst state.Averages[name], stage.Buffers[pass.Who]
+        | Online -> machine.Network, call, parameters, stage.Buffers[Online]
+        | Average name -> machine.Network, call, fst state.Averages[name], stage.Buffers[pass.Who]
         | Frozen name ->
             let model = machine.Frozen[name]
-            model.Network, { pass.Call with Branch = model.Branch }, fst model.Weights, snd model.Weights
+            model.Network, { call with Branch = model.Branch }, fst model.Weights, snd model.Weights
 
-    let private isLow machine (pass: Pass) = pass.Call.Mixed && machine.Precision = Precision.BFloat16
-
-    /// Images or a weight as convolutions read them fastest: the channels of a pixel together.
+    /// Images or a weight in the layout of the run's precision: channels-last, but for Plain. A new handle.
     let laidOut machine (x: Tensor) =
-        if machine.Precision = Precision.Plain then x else Network.channelsLast x
+        if machine.Precision = Precision.Plain then x.alias () else Network.channelsLast x
 
-    // A weight of a convolution or linear map as a pass takes it. Autocast would do the same anew in every pass
-    // that does not learn.
-    let private prepared machine pass (weight: Tensor) =
+    // A weight of a convolution or linear map as a pass of fixed weights takes it.
+    let private prepared machine (call: Call) (weight: Tensor) =
         Scope.tensor (fun () ->
-            let weight = if isLow machine pass then weight.``to`` torch.bfloat16 else weight
-            (laidOut machine weight).alias())
+            laidOut machine (if call.Mixed then Convolution.lower weight else weight))
 
     /// A pass with its weights made ready for many batches, where nothing is learnt from it.
     let ready machine state parameters stage (pass: Pass) : (Tensor -> Output * Buffers) option =
@@ -93,7 +90,7 @@ module internal Forward =
                     Branch = call.Branch
                     Parameters = parameters
                     Buffers = buffers
-                    Prepare = prepared machine pass
+                    Prepare = prepared machine call
                 }
 
             Some(fun images -> folded images, buffers)
@@ -103,12 +100,9 @@ module internal Forward =
         let views = pass.Views |> List.map (fun name -> stage.Views[name])
         let images = laidOut machine (torch.cat (ResizeArray views, 0L))
 
-        let output, after =
-            if isLow machine pass then
-                use _ = TorchEngine.Current.Autocast(machine.Device.``type``, torch.ScalarType.BFloat16)
-                apply images
-            else
-                apply images
+        let output, after = apply images
+        // Losses compute in float32 whatever the passes computed in.
+        let output = output |> Output.map (fun (x: Tensor) -> x.``to`` torch.float32)
 
         let rows = views |> List.map (fun v -> v.shape[0])
         let starts = rows |> List.scan (+) 0L

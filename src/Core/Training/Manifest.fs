@@ -4,7 +4,7 @@ open System
 open System.IO
 open System.Runtime.InteropServices
 open System.Text.Json
-open AdvContrast.Torch.Engine
+open AdvContrast.Engine
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -14,8 +14,6 @@ type Platform = {
     DotNet: string
     System: string
     Processor: string
-    /// Where the tensors come from: <c>"system"</c> or <c>"nuget"</c>.
-    TorchSource: string
     LibTorch: string
     Threads: int
 }
@@ -40,14 +38,6 @@ type Manifest = {
 [<RequireQualifiedAccess>]
 module Platform =
 
-    let private processor () =
-        try
-            File.ReadLines "/proc/cpuinfo"
-            |> Seq.tryFind (fun line -> line.StartsWith "model name")
-            |> Option.map (fun line -> line.Substring(line.IndexOf ':' + 1).Trim())
-        with :? IOException ->
-            None
-
     /// This process's.
     let current () =
         let version = typeof<Platform>.Assembly.GetName().Version
@@ -56,9 +46,8 @@ module Platform =
             Program = sprintf "AdvContrast %d.%d.%d" version.Major version.Minor version.Build
             DotNet = RuntimeInformation.FrameworkDescription
             System = RuntimeInformation.OSDescription
-            Processor = processor () |> Option.defaultValue (string RuntimeInformation.ProcessArchitecture)
-            TorchSource = TorchEngine.Current.Source
-            LibTorch = TorchEngine.Current.LibTorch.Version
+            Processor = Hardware.Cpu.Name
+            LibTorch = LibTorch.Version
             Threads = torch.get_num_threads ()
         }
 

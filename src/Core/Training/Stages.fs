@@ -2,7 +2,7 @@ namespace AdvContrast.Core
 
 open System
 open System.IO
-open AdvContrast.Torch.Engine
+open AdvContrast.Engine
 open FsToolkit.ErrorHandling
 open TorchSharp
 

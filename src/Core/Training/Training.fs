@@ -2,7 +2,7 @@ namespace AdvContrast.Core
 
 open System
 open System.Diagnostics
-open AdvContrast.Torch.Engine
+open AdvContrast.Engine
 open TorchSharp
 
 /// A training run to be: what runs, on what, and how.
@@ -289,7 +289,6 @@ module Training =
     /// The run as events gives it, with the images of a step made on a second thread while the step before it
     /// runs, or on the caller's when they are due. The results are the same, bit for bit.
     let eventsLooking isAhead training (from: unit -> State) : seq<Result<Event, Error>> = seq {
-        TorchEngine.Current.KeepMemory() |> ignore
         let state = ref (laidOut training (from ()))
         let mutable going = true
         use ahead = new Ahead<Progress, Seen>(seenAt training, discard)
