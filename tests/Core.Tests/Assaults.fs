@@ -224,14 +224,14 @@ let tests =
             weight.grad <- mark
             let classify (x: Tensor) = torch.nn.functional.linear (x.reshape [| x.shape[0]; -1L |], weight)
             let s = scene 2 4
-            let before = torch.Tensor.TotalCount
+            let before = Autograd.liveTensors ()
 
             Scope.value (fun () ->
                 let harm = run { s with Classify = classify; Ascent = Ascent.pgd 0.2 5 }
                 Expect.hasLength (Attack.tensors harm) 9 "tensors of a result"
-                Expect.equal (torch.Tensor.TotalCount - before) 9L "nothing but the result lives")
+                Expect.equal (Autograd.liveTensors () - before) 9L "nothing but the result lives")
 
-            Expect.equal (torch.Tensor.TotalCount - before) 0L "nothing lives"
+            Expect.equal (Autograd.liveTensors () - before) 0L "nothing lives"
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")
 
         law "on the divergence it raises that, and looks at labels for the verdict alone" (fun s ->

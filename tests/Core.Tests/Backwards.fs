@@ -15,15 +15,14 @@ let private slope (f: Tensor -> Parameters -> Tensor) (x: Tensor) (parameters: P
     let p = parameters |> Map.map (fun _ p -> p.detach().requires_grad_ true)
     let value = f leaf p
     let wanted = ResizeArray [ leaf; yield! Map.values p ]
-    let found = torch.autograd.grad (ResizeArray [ value ], wanted, allow_unused = true) |> List.ofSeq
+    let found = Autograd.grad false value wanted
 
     let gradients =
         Seq.zip p.Keys found.Tail
-        |> Seq.filter (fun (_, g) -> not g.IsInvalid)
-        |> Seq.map (fun (name, g) -> name, floats g)
+        |> Seq.choose (fun (name, gradient) -> gradient |> Option.map (fun g -> name, floats g))
         |> Map.ofSeq
 
-    found.Head, gradients
+    Option.get found.Head, gradients
 
 let private sum (a: Map<string, float[]>) (b: Map<string, float[]>) =
     (a, b)

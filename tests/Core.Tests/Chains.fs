@@ -44,7 +44,7 @@ let private stoppedEverywhere folder (c: Configuration) =
     let rec go (train: (Event -> unit) -> CancellationToken -> Result<Encoder, Error list>) =
         use stop = new CancellationTokenSource()
         let seen = ResizeArray<string>()
-        let before = torch.Tensor.TotalCount
+        let before = Autograd.liveTensors ()
 
         let watch (e: Event) =
             if not (seen.Contains e.Stage) then seen.Add e.Stage
@@ -56,7 +56,7 @@ let private stoppedEverywhere folder (c: Configuration) =
 
         match outcome with
         | Error [ Error.Interrupted ] ->
-            Expect.equal torch.Tensor.TotalCount before "nothing left after a stop"
+            Expect.equal (Autograd.liveTensors ()) before "nothing left after a stop"
             go (Workbench.resume folder)
         | outcome -> Expect.wantOk (told outcome) "trained" |> weightsOf
 
@@ -205,10 +205,10 @@ let tests =
         test "a stage that cannot be written ends the run with a sentence" (fun () ->
             inFolder (fun folder ->
                 File.WriteAllText(path [ folder; "teacher" ], "")
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
                 let error = refusal (Workbench.pretrain (Some folder) ignore forever (brief "deacl"))
                 Expect.equal (Error.exitCode error) 6 "not writable"
-                Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                Expect.equal (Autograd.liveTensors ()) before "nothing left"))
 
         test "what was made and is damaged is told, not made anew in silence" (fun () ->
             inFolder (fun folder ->
@@ -217,9 +217,9 @@ let tests =
                 interruption (Workbench.pretrain (Some folder) watch stop.Token (brief "dynacl++"))
                 let made = path [ folder; "clusters.safetensors" ]
                 File.WriteAllText(made, "nonsense")
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
                 let error = refusal (Workbench.resume folder ignore forever)
                 says [ made ] error "sentence"
                 Expect.equal (Error.exitCode error) 5 "damaged"
-                Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                Expect.equal (Autograd.liveTensors ()) before "nothing left"))
     ]

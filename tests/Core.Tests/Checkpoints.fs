@@ -94,19 +94,19 @@ let tests =
         test "a copied state is deep, and its holder's to free" (fun () ->
             let state = rich SimClr.method 2
             let before = Tree.hash (State.toTree state)
-            let live = torch.Tensor.TotalCount
+            let live = Autograd.liveTensors ()
             let count = Seq.length (State.tensors state) |> int64
 
             for copy in
                 [ (fun () -> State.copy state); (fun () -> State.onDevice (torch.device "cpu") state) ] do
                 let copy = Scope.value copy
                 Expect.equal (Tree.hash (State.toTree copy)) before "equal, and alive after its scope"
-                Expect.equal (torch.Tensor.TotalCount - live) count "as many tensors"
+                Expect.equal (Autograd.liveTensors () - live) count "as many tensors"
                 for x in State.tensors copy do
                     x.fill_ (0.0.ToScalar()) |> ignore
                 Expect.equal (Tree.hash (State.toTree state)) before "the original is untouched"
                 State.dispose copy
-                Expect.equal torch.Tensor.TotalCount live "freed")
+                Expect.equal (Autograd.liveTensors ()) live "freed")
 
         test "what is deployed is the network in training, or the average" (fun () ->
             let state = rich SimClr.method 0

@@ -119,8 +119,7 @@ let denominator (source: Source) =
 let sent (loss: Tensor list -> Tensor) (inputs: Tensor list) =
     let inputs = inputs |> List.map (fun x -> x.detach().requires_grad_ true)
     let value = loss inputs
-    let found = torch.autograd.grad (ResizeArray [ value ], ResizeArray inputs, allow_unused = true)
-    number value, [ for g in found -> if g.IsInvalid then None else Some(floats g) ]
+    number value, Autograd.grad false value inputs |> List.map (Option.map floats)
 
 /// The same with noughts where it sends none.
 let sentAll loss (inputs: Tensor list) =

@@ -49,7 +49,10 @@ let tests =
                 let padding = int64 (size / 2)
                 let whole most = source.Whole(1, most)
                 let inputs = given source (whole 5) (whole 4) (whole 4) size (whole 9) (whole 9)
-                agree 1e-12 (outcomes (ours stride padding) inputs) (outcomes (libtorch stride padding) inputs)))
+                agree
+                    1e-12
+                    (outcomes (ours stride padding) inputs)
+                    (outcomes (libtorch stride padding) inputs)))
 
         // Shapes for which libtorch 2.10's own 1 x 1 kernels are wrong or end the process on some processors.
         testList "1 x 1 convolutions agree with float64" [
@@ -83,8 +86,7 @@ let tests =
             for channels in [ 1; 2 ] do
                 test (sprintf "%d" channels) (fun () ->
                     let inputs = given (Source 2) 16 channels 64 3 28 28 |> List.map _.``to``(torch.float32)
-                    let lowered x (weight: Tensor) bias =
-                        ours 1L 1L x (Convolution.lower weight) bias
+                    let lowered x (weight: Tensor) bias = ours 1L 1L x (Convolution.lower weight) bias
                     let once, again = outcomes lowered inputs, outcomes lowered inputs
                     Expect.equal once[0].dtype torch.float32 "dtype"
 
@@ -110,7 +112,8 @@ let tests =
             agree 0.02 once (outcomes (libtorch 1L 1L) (full inputs)))
 
         test "a linear map computes in the number format of its weight" (fun () ->
-            let x, weight, bias = noise (Source 4) [ 5; 7 ], noise (Source 5) [ 3; 7 ], noise (Source 6) [ 3 ]
+            let x, weight, bias =
+                noise (Source 4) [ 5; 7 ], noise (Source 5) [ 3; 7 ], noise (Source 6) [ 3 ]
             let expected = x.matmul (weight.t ()) + bias
             close 1e-12 (floats (Convolution.linear weight bias x)) (floats expected) "float64"
             let low = Convolution.linear (Convolution.lower weight) (Convolution.lower bias) x

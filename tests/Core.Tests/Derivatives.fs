@@ -12,8 +12,7 @@ let withGradients (loss: Tensor list -> Tensor) (inputs: Tensor list) =
     let inputs = [ for x in inputs -> x.detach().requires_grad_ true ]
     let value = loss inputs
     Expect.equal value.shape [||] "a loss is one number"
-    let found = torch.autograd.grad (ResizeArray [ value ], ResizeArray inputs, allow_unused = true)
-    number value, [ for g in found -> if g.IsInvalid then None else Some(floats g) ]
+    number value, Autograd.grad false value inputs |> List.map (Option.map floats)
 
 /// That the gradient in each input is the slope of a slow loss; fixed inputs, by number, get none.
 let sloped (fixedOnes: int list) (slow: float[][] list -> float) loss (inputs: float[][] list) =

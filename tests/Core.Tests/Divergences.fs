@@ -35,7 +35,7 @@ let tests =
             test (sprintf "embeddings that %s stop the run, and its last checkpoint is good" what) (fun () ->
                 inFolder (fun folder ->
                     // In the middle of the second epoch of three steps.
-                    let before = torch.Tensor.TotalCount
+                    let before = Autograd.liveTensors ()
 
                     match train folder (spoiled 4L spoil) with
                     | Error [ Error.Diverged(step, loss) ] ->
@@ -43,7 +43,7 @@ let tests =
                         Expect.isNaN loss "its loss"
                     | other -> failtestf "a divergence was expected: %A" (other |> Result.map ignore)
 
-                    Expect.equal torch.Tensor.TotalCount before "nothing left"
+                    Expect.equal (Autograd.liveTensors ()) before "nothing left"
                     let checkpoint, warning = Expect.wantOk (Checkpoint.load folder) "loaded"
                     Expect.isNone warning "no warning"
                     Expect.equal checkpoint.State.Progress.Step 3L "of the last epoch's end"
@@ -71,14 +71,14 @@ let tests =
                 }
 
                 let m = { spoiled -1L id with Sampling = Chosen collapsing }
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
 
                 match train folder m with
                 | Error [ Error.Diverged(step, _) ] ->
                     Expect.equal step 4L "before the second epoch's first step"
                 | other -> failtestf "a divergence was expected: %A" (other |> Result.map ignore)
 
-                Expect.equal torch.Tensor.TotalCount before "nothing left"
+                Expect.equal (Autograd.liveTensors ()) before "nothing left"
                 Expect.isTrue (Checkpoint.existsIn folder) "the first epoch's checkpoint"))
 
         test "a run that diverges at once leaves no checkpoint" (fun () ->
@@ -89,7 +89,7 @@ let tests =
 
         test "a fault of the method is no divergence" (fun () ->
             inFolder (fun folder ->
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
                 let narrowed = spoiled 1L (fun z -> z.narrow (1L, 0L, 3L))
                 let mutable raised = None
 
@@ -103,5 +103,5 @@ let tests =
                 | Some(:? ArgumentException as e) -> Expect.stringContains e.Message "view2" "what is wrong"
                 | other -> failtestf "an ArgumentException was expected: %A" other
 
-                Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                Expect.equal (Autograd.liveTensors ()) before "nothing left"))
     ]

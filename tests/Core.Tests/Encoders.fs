@@ -83,12 +83,12 @@ let tests =
             inFolder (fun folder ->
                 let checkpoint = checkpointOf Acl.dualStream
                 Expect.isOk (Checkpoint.save folder 2 checkpoint) "saved"
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
                 let encoder, warning = Expect.wantOk (Encoder.load folder) "loaded"
                 Expect.isNone warning "warning"
                 Expect.equal (hash (fst encoder.Weights)) (hash (fst checkpoint.State.Online)) "weights"
                 (encoder :> IDisposable).Dispose()
-                Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                Expect.equal (Autograd.liveTensors ()) before "nothing left"))
 
         test "an encoder that cannot be loaded leaves nothing behind" (fun () ->
             inFolder (fun folder ->
@@ -108,11 +108,11 @@ let tests =
                                 Configuration = change checkpoint.Configuration
                         })
                         "saved"
-                    let before = torch.Tensor.TotalCount
+                    let before = Autograd.liveTensors ()
                     let error = wantError (Encoder.load folder) part
                     Expect.equal (Error.exitCode error) code part
                     says [ part ] error part
-                    Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                    Expect.equal (Autograd.liveTensors ()) before "nothing left"))
 
         for method in [ SimClr.method; Acl.dualStream ] do
             test
@@ -122,7 +122,7 @@ let tests =
                         let file = Path.Combine(folder, "encoder.safetensors")
                         use encoder = Expect.wantOk (Encoder.ofCheckpoint (checkpointOf method)) "encoder"
                         Expect.isOk (Encoder.save file encoder) "saved"
-                        let before = torch.Tensor.TotalCount
+                        let before = Autograd.liveTensors ()
                         let again, warning = Expect.wantOk (Encoder.load file) "loaded"
                         Expect.isNone warning "warning"
                         let x = noise (Source 1) [ 5; 1; 12; 12 ]
@@ -147,7 +147,7 @@ let tests =
 
                         (again :> IDisposable).Dispose()
                         x.Dispose()
-                        Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                        Expect.equal (Autograd.liveTensors ()) before "nothing left"))
 
         test
             "a saved encoder that lacks a tensor, or has one of another shape, is refused by its name"
@@ -160,7 +160,7 @@ let tests =
                     let metadata, tree = Expect.wantOk (Safetensors.read file) "read"
                     let metadata =
                         metadata |> Map.filter (fun key _ -> key = "configuration" || key = "input")
-                    let before = torch.Tensor.TotalCount
+                    let before = Autograd.liveTensors ()
 
                     for change, part in
                         [
@@ -169,7 +169,7 @@ let tests =
                         ] do
                         Expect.isOk (Safetensors.write file metadata (change tree)) "written"
                         says [ part ] (wantError (Encoder.load file) part) part
-                        Expect.equal torch.Tensor.TotalCount before "nothing left"
+                        Expect.equal (Autograd.liveTensors ()) before "nothing left"
 
                     for x in Tree.tensors tree do
                         x.Dispose()))

@@ -88,7 +88,7 @@ let tests =
                     let machine = machine (tinyNet grey method)
                     let state = fresh machine method
                     let batch = firstSix ()
-                    let before = torch.Tensor.TotalCount
+                    let before = Autograd.liveTensors ()
 
                     Scope.value (fun () ->
                         let outcome = Engine.run machine method everything state batch
@@ -100,11 +100,11 @@ let tests =
                             |> Seq.filter (fun x ->
                                 not (Seq.exists (fun y -> obj.ReferenceEquals(x, y)) (State.tensors state)))
                         Expect.equal
-                            (torch.Tensor.TotalCount - before)
+                            (Autograd.liveTensors () - before)
                             (int64 (Seq.length kept))
                             "the outcome alone")
 
-                    Expect.equal (torch.Tensor.TotalCount - before) 0L "nothing")
+                    Expect.equal (Autograd.liveTensors () - before) 0L "nothing")
 
             test
                 (name

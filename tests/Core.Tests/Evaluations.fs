@@ -29,7 +29,7 @@ let tests =
             use encoder = Expect.wantOk (Encoder.ofCheckpoint (checkpointOf SimClr.method)) "encoder"
             let encoder = asSingle encoder
             let told = ResizeArray<string * float>()
-            let before = torch.Tensor.TotalCount
+            let before = Autograd.liveTensors ()
             let measured =
                 Expect.wantOk
                     (Evaluation.run
@@ -38,7 +38,7 @@ let tests =
                         encoder
                         evaluation)
                     "measured"
-            Expect.equal torch.Tensor.TotalCount before "nothing left"
+            Expect.equal (Autograd.liveTensors ()) before "nothing left"
             Expect.equal
                 (measured.Dataset, measured.Images, measured.Probe, measured.Seed)
                 ("sample", 40, "quick", 1UL)
@@ -105,14 +105,14 @@ let tests =
 
                 for at in [ "linear layer"; "fgsm" ] do
                     use stop = new CancellationTokenSource()
-                    let before = torch.Tensor.TotalCount
+                    let before = Autograd.liveTensors ()
                     let report what _ = if what = at then stop.Cancel()
 
                     match Evaluation.run report stop.Token encoder evaluation with
                     | Error [ Error.Interrupted ] -> ()
                     | other -> failtestf "an interruption was expected: %A" other
 
-                    Expect.equal torch.Tensor.TotalCount before at
+                    Expect.equal (Autograd.liveTensors ()) before at
 
                 use stop = new CancellationTokenSource()
                 stop.Cancel()

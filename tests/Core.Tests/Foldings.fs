@@ -168,17 +168,17 @@ let tests =
             let before = hash (fst weights), hash (snd weights)
             let images = noise (Source 13) [ 2; 3; 16; 16 ]
             let run = folded withHead clean weights id
-            let count = torch.Tensor.TotalCount
+            let count = Autograd.liveTensors ()
 
             Scope.value (fun () ->
                 let output = run images
                 // The normalisation's constants, and what the ReLUs in place hand on.
                 Expect.isLessThan
-                    (torch.Tensor.TotalCount - count)
+                    (Autograd.liveTensors () - count)
                     (int64 (Seq.length (Output.tensors output)) + 20L)
                     "what stands between two layers is freed")
 
-            Expect.equal torch.Tensor.TotalCount count "none left"
+            Expect.equal (Autograd.liveTensors ()) count "none left"
             Expect.equal (hash (fst weights), hash (snd weights)) before "the weights given")
 
         test "layouts do not change what a network in train mode gives" (fun () ->

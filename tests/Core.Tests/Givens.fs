@@ -148,9 +148,9 @@ let tests =
                 let checkpoint = checkpointOf SimClr.method
                 Expect.isOk (Checkpoint.save folder 2 { checkpoint with Input = colour }) "saved"
                 State.dispose checkpoint.State
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
                 let error = refusal (pretrain (brief "deacl" |> giving [ "teacher", folder ]))
                 says [ "--given"; folder; "3 channel" ] error "sentence"
                 Expect.equal (Error.exitCode error) 2 "a bad option"
-                Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                Expect.equal (Autograd.liveTensors ()) before "nothing left"))
     ]

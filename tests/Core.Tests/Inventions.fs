@@ -45,11 +45,11 @@ let tests =
             "a method of one's own leaves a run that can be loaded and evaluated, and so does its stage"
             (fun () ->
                 inFolder (fun folder ->
-                    let before = torch.Tensor.TotalCount
+                    let before = Autograd.liveTensors ()
                     use encoder = trained (Some folder)
                     let held = Map.count (fst encoder.Weights) + Map.count (snd encoder.Weights)
                     Expect.equal
-                        (torch.Tensor.TotalCount - before)
+                        (Autograd.liveTensors () - before)
                         (int64 held)
                         "nothing but the encoder lives"
                     let x = single (noise (Source 2) [ 3; 1; 28; 28 ])

@@ -114,9 +114,9 @@ let tests =
                 }
 
                 let run asked = Evaluation.run (fun _ _ -> ()) CancellationToken.None encoder asked
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
                 let measured = Expect.wantOk (run asked) "measured"
-                Expect.equal torch.Tensor.TotalCount before "nothing left"
+                Expect.equal (Autograd.liveTensors ()) before "nothing left"
                 let names = measured.Accuracies |> List.map _.Name
                 Expect.equal names [ "clean"; "knn-5:0.2"; "fgsm" ] "names"
                 let voted = measured.Accuracies[1]

@@ -8,9 +8,9 @@ open AdvContrast.Core
 
 /// Runs the body in a scope of its own; afterwards as many tensors live as before.
 let balanced (body: unit -> unit) =
-    let before = torch.Tensor.TotalCount
+    let before = Autograd.liveTensors ()
     Scope.value body
-    Expect.equal (torch.Tensor.TotalCount - before) 0L "tensors left over"
+    Expect.equal (Autograd.liveTensors () - before) 0L "tensors left over"
 
 /// A test in a scope of its own that leaves no tensor behind.
 let test name (body: unit -> unit) = testCase name (fun () -> balanced body)

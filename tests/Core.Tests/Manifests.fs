@@ -42,7 +42,7 @@ let tests =
                     "numbers"
                 let environment = found.GetProperty "environment"
                 Expect.isGreaterThan (environment.GetProperty("threads").GetInt32()) 0 "threads"
-                for field in [ "program"; "dotNet"; "system"; "processor"; "torchSource"; "libTorch" ] do
+                for field in [ "program"; "dotNet"; "system"; "processor"; "libTorch" ] do
                     Expect.isNotWhitespace (environment.GetProperty(field: string).GetString()) field
                 let alone = Path.Combine(folder, "alone.json")
                 File.WriteAllText(alone, Configuration.toJson manifest.Configuration)

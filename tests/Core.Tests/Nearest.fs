@@ -145,21 +145,21 @@ let tests =
             let mark = torch.ones_like weight
             weight.grad <- mark
             let classify (x: Tensor) = torch.nn.functional.linear (x.reshape [| x.shape[0]; -1L |], weight)
-            let before = torch.Tensor.TotalCount
+            let before = Autograd.liveTensors ()
 
             Scope.value (fun () ->
                 let harm = runBy (Attack.within attack) { s with Classify = classify }
                 Expect.hasLength (Attack.tensors harm) 9 "tensors of a result"
-                Expect.equal (torch.Tensor.TotalCount - before) 9L "nothing but the result lives")
+                Expect.equal (Autograd.liveTensors () - before) 9L "nothing but the result lives")
 
-            Expect.equal (torch.Tensor.TotalCount - before) 0L "nothing lives"
+            Expect.equal (Autograd.liveTensors () - before) 0L "nothing lives"
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")
 
         test "a long run holds no more tensors than a short one" (fun () ->
             let s = scene 4 4
             let highest = ResizeArray<int64>()
             let classify x =
-                highest.Add torch.Tensor.TotalCount
+                highest.Add(Autograd.liveTensors ())
                 s.Classify x
             let how = { CarliniWagner.defaults with Steps = 40; Abort = false }
             runBy (CarliniWagner.attack how) { s with Classify = classify } |> ignore

@@ -120,7 +120,7 @@ let tests =
             test (method.Name + ": no step leaves a tensor behind") (fun () ->
                 withSample 12 (fun data ->
                     let t = training (adam 1e-3) method data 4 2
-                    let live = [ for _ in all t -> torch.Tensor.TotalCount ]
+                    let live = [ for _ in all t -> (Autograd.liveTensors ()) ]
                     Expect.hasLength live 6 "steps"
                     // Behind every step but the last there may be the images of the next.
                     Expect.equal (List.distinct live[..4]) [ live.Head ] "live tensors after each step"
@@ -150,22 +150,22 @@ let tests =
         test "a run that is abandoned frees everything" (fun () ->
             withSample 8 (fun data ->
                 let t = small Acl.dualStream data
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
 
                 for steps in 1..3 do
                     Expect.hasLength (all t |> Seq.truncate steps) steps "events"
-                    Expect.equal torch.Tensor.TotalCount before "after some steps"
+                    Expect.equal (Autograd.liveTensors ()) before "after some steps"
 
                 Expect.throwsT<InvalidOperationException>
                     (fun () -> all t |> Seq.iter (fun _ -> raise (InvalidOperationException "stop")))
                     "the watcher's own exception"
-                Expect.equal torch.Tensor.TotalCount before "after an exception"
+                Expect.equal (Autograd.liveTensors ()) before "after an exception"
 
                 let walk = (all t).GetEnumerator()
                 walk.MoveNext() |> ignore
-                Expect.isGreaterThan torch.Tensor.TotalCount before "while it stands"
+                Expect.isGreaterThan (Autograd.liveTensors ()) before "while it stands"
                 walk.Dispose()
-                Expect.equal torch.Tensor.TotalCount before "after its enumerator"))
+                Expect.equal (Autograd.liveTensors ()) before "after its enumerator"))
 
         test "a snapshot is a deep copy that stays as it was" (fun () ->
             withSample 8 (fun data ->
@@ -185,9 +185,9 @@ let tests =
             withSample 8 (fun data ->
                 let t = small SimClr.method data
                 let last = all t |> Seq.pick (fun e -> if e.At.IsFinished then Some(e.Snapshot()) else None)
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
                 Expect.isEmpty (events t (fun () -> last)) "no event"
-                Expect.isLessThan torch.Tensor.TotalCount before "freed"))
+                Expect.isLessThan (Autograd.liveTensors ()) before "freed"))
 
         test "a loss that is not finite stops the run at once" (fun () ->
             withSample 12 (fun data ->

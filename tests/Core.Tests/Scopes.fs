@@ -8,7 +8,7 @@ open AdvContrast.Core
 open Laws
 
 let private make () = torch.zeros [| 2L |]
-let private live () = torch.Tensor.TotalCount
+let private live () = Autograd.liveTensors ()
 
 let tests =
     testList "Scopes" [

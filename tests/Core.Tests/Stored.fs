@@ -54,7 +54,7 @@ let private written path images = Expect.wantOk (Adversaries.save path images) "
 
 // What a change of the file's parts leads to, without a tensor left over.
 let private refused path (message: string) says' =
-    let before = torch.Tensor.TotalCount
+    let before = Autograd.liveTensors ()
     let error = wantError (Adversaries.load path) message
 
     match error with
@@ -62,7 +62,7 @@ let private refused path (message: string) says' =
     | other -> failtestf "%s: another kind of error: %A" message other
 
     says says' error message
-    Expect.equal torch.Tensor.TotalCount before (message + ": tensors left over")
+    Expect.equal (Autograd.liveTensors ()) before (message + ": tensors left over")
 
 let private altered path (change: Map<string, string> * Tree -> Map<string, string> * Tree) message says' =
     let metadata, tree = Expect.wantOk (Safetensors.read path) "read"

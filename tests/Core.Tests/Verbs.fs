@@ -53,7 +53,7 @@ let tests =
                 inFolder (fun folder ->
                     let steps = ResizeArray<int64>()
                     let watch (e: Event) = steps.Add e.At.Step
-                    let before = torch.Tensor.TotalCount
+                    let before = Autograd.liveTensors ()
                     let encoder =
                         Expect.wantOk
                             (pretrain (Some folder) watch forever (configuration method))
@@ -62,7 +62,7 @@ let tests =
                     Expect.equal (List.ofSeq steps) [ 1L .. 8L ] "a call a step"
                     let held = Map.count (fst encoder.Weights) + Map.count (snd encoder.Weights)
                     Expect.equal
-                        (torch.Tensor.TotalCount - before)
+                        (Autograd.liveTensors () - before)
                         (int64 held)
                         "nothing but the encoder lives"
                     let files = Directory.GetFiles folder |> Array.map Path.GetFileName |> Array.sort
@@ -123,9 +123,9 @@ let tests =
             test (method + ": stopped and resumed, a run ends as if it had not been stopped") (fun () ->
                 inFolder (fun folder ->
                     let whole = trained None (configuration method) |> weightsAndFree
-                    let before = torch.Tensor.TotalCount
+                    let before = Autograd.liveTensors ()
                     interrupted folder 3 (configuration method)
-                    Expect.equal torch.Tensor.TotalCount before "nothing left after the stop"
+                    Expect.equal (Autograd.liveTensors ()) before "nothing left after the stop"
                     let steps = ResizeArray<int64>()
                     let resumed =
                         Expect.wantOk
@@ -133,7 +133,7 @@ let tests =
                             "resumed"
                     Expect.equal (List.ofSeq steps) [ 4L .. 8L ] "from where it stopped"
                     Expect.equal (weightsAndFree resumed) whole "weights"
-                    Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                    Expect.equal (Autograd.liveTensors ()) before "nothing left"))
 
         test "a stop leaves a checkpoint of that very step" (fun () ->
             inFolder (fun folder ->
@@ -147,13 +147,13 @@ let tests =
                 trained (Some folder) { configuration "simclr" with Epochs = Some 1 }
                 |> weightsAndFree
                 |> ignore
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
 
                 match Workbench.resume folder ignore forever with
                 | Error [ error ] -> says [ "finished" ] error "sentence"
                 | other -> failtestf "one error was expected: %A" (other |> Result.map ignore)
 
-                Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                Expect.equal (Autograd.liveTensors ()) before "nothing left"))
 
         test "nothing to resume" (fun () ->
             inFolder (fun folder ->

@@ -143,9 +143,9 @@ let private smallState () =
     |> Map.ofSeq
 
 let private refused file normalise name =
-    let before = torch.Tensor.TotalCount
+    let before = Autograd.liveTensors ()
     let error = wantError (Pretrained.load name normalise cpu file) name
-    Expect.equal torch.Tensor.TotalCount before "nothing left"
+    Expect.equal (Autograd.liveTensors ()) before "nothing left"
     error
 
 let private none = [ 0.0 ], [ 1.0 ]
@@ -205,7 +205,7 @@ let tests =
 
         test "weights are copies, the same in every branch, and freed whole" (fun () ->
             inFile (smallState ()) (fun file ->
-                let before = torch.Tensor.TotalCount
+                let before = Autograd.liveTensors ()
                 let loaded = Pretrained.withBranches [ adv; clean ] "small" none cpu file
                 let encoder = Expect.wantOk loaded "loaded"
                 Expect.equal encoder.Branch adv "the first branch"
@@ -217,7 +217,7 @@ let tests =
                         Expect.equal (bits x) (bits state[Branch.stem name]) name)
 
                 (encoder :> IDisposable).Dispose()
-                Expect.equal torch.Tensor.TotalCount before "nothing left"))
+                Expect.equal (Autograd.liveTensors ()) before "nothing left"))
 
         test "what other programs put beside the weights is passed over" (fun () ->
             let state = stateOf (reference "wrn-28-10")

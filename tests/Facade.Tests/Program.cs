@@ -47,7 +47,7 @@ internal static class Tiny
     {
         GC.Collect();
         GC.WaitForPendingFinalizers();
-        return torch.Tensor.TotalCount;
+        return Core.Autograd.liveTensors();
     }
 }
 

@@ -56,20 +56,9 @@ module GradientAttack =
         Scope.tensor (fun () ->
             let total = values.sum ()
 
-            if not total.requires_grad then
-                torch.zeros_like leaf
-            else
-                let found =
-                    (torch.autograd.grad (
-                        ResizeArray [ total ],
-                        ResizeArray [ leaf ],
-                        null,
-                        keepGraph,
-                        false,
-                        true
-                    ))[0]
-
-                if found.IsInvalid then torch.zeros_like leaf else found)
+            if total.requires_grad then Autograd.grad keepGraph total [ leaf ] else [ None ]
+            |> List.head
+            |> Option.defaultWith (fun () -> torch.zeros_like leaf))
 
     /// The objective at x and, where asked for, its gradient there, zero where the objective does not depend on
     /// x. A value without dimension counts for every sample: they rise together.

@@ -13,8 +13,10 @@ module Convolution =
     /// A weight of a convolution [k; c; h; w] or of a linear map [k; c], or a bias, in bfloat16; weights of
     /// convolutions of one or two input channels stay in float32.
     let lower (weight: Tensor) =
-        if weight.shape.Length = 4 && weight.shape[1] <= fewChannels then weight.alias ()
-        else weight.``to`` torch.bfloat16
+        if weight.shape.Length = 4 && weight.shape[1] <= fewChannels then
+            weight.alias ()
+        else
+            weight.``to`` torch.bfloat16
 
     /// The input of a linear operation in the number format of its weight.
     let internal input (weight: Tensor) (x: Tensor) =
@@ -26,7 +28,7 @@ module Convolution =
         let pixels = x.permute (0L, 2L, 3L, 1L)
         let seen = pixels.slice(1L, 0L, pixels.shape[1], stride).slice(2L, 0L, pixels.shape[2], stride)
         let y = torch.nn.functional.linear (seen.reshape (-1L, seen.shape[3]), weight.flatten 1L, bias)
-        y.view(seen.shape[0], seen.shape[1], seen.shape[2], -1L).permute (0L, 3L, 1L, 2L)
+        y.view(seen.shape[0], seen.shape[1], seen.shape[2], -1L).permute(0L, 3L, 1L, 2L)
 
     /// A convolution with zero padding.
     /// x: images [n; c; h; w]; weight: [k; c; size; size]; bias: [k] in the weight's number format, or null.

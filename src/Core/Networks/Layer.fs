@@ -183,7 +183,10 @@ module Layer =
                         let offset = if isNull offset then null else computing call offset
                         Convolution.linear (computing call parameters[weight]) offset x),
                     buffers
-            Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], of' fixed'.Parameters, Convolution.linear) ]
+            Fold =
+                fun fixed' -> [
+                    Product(fixed'.Parameters[weight], of' fixed'.Parameters, Convolution.linear)
+                ]
         }
 
     /// A linear map, started as PyTorch starts one: [n; input] -> [n; output].

@@ -123,7 +123,7 @@ module Network =
     /// same values as a new handle, differentiable.
     let channelsLast (x: Tensor) =
         if x.shape.Length = 4 then
-            Scope.tensor (fun () -> x.permute(0L, 2L, 3L, 1L).contiguous().permute (0L, 3L, 1L, 2L))
+            Scope.tensor (fun () -> x.permute(0L, 2L, 3L, 1L).contiguous().permute(0L, 3L, 1L, 2L))
         else
             x.alias ()
 

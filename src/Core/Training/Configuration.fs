@@ -6,6 +6,7 @@ open System.IO
 open System.Text.Json
 open System.Text.Json.Nodes
 open System.Text.Json.Serialization
+open System.Text.RegularExpressions
 open AdvContrast.Engine
 open FsToolkit.ErrorHandling
 open TorchSharp
@@ -128,25 +129,21 @@ module Configuration =
     /// The device by name. Error where it is not there.
     let device (name: string) =
         let refuse problem = Error(Error.BadOption("--device", sprintf "'%s' %s" name problem))
-        let choose = "choose cpu, cuda or cuda:N."
 
-        try
-            let device = torch.device name
+        // TorchSharp's own parser initialises the device that it parses, and raises where it is not there.
+        match Regex.Match(name, "^(?:(cpu)|cuda(?::([0-9]{1,3}))?)$") with
+        | found when not found.Success -> refuse "is not a device; choose cpu, cuda or cuda:N."
+        | found when found.Groups[1].Success -> Ok torch.CPU
+        | found ->
+            let index = if found.Groups[2].Success then int found.Groups[2].Value else 0
 
-            match device.``type`` with
-            | DeviceType.CPU -> Ok device
-            | DeviceType.CUDA ->
-                match torch.cuda.device_count () with
-                | 0 ->
-                    refuse
-                        "takes an NVIDIA card, its driver, and a libtorch built with CUDA; libtorch sees no card here."
-                | count when device.index >= count ->
-                    refuse (sprintf "is not there: libtorch sees cuda:0 to cuda:%d." (count - 1))
-                | _ -> Ok device
-            | _ -> refuse ("is not supported; " + choose)
-        with
-        | :? ArgumentException
-        | :? FormatException -> refuse ("is not a device; " + choose)
+            match (if torch.cuda.is_available () then torch.cuda.device_count () else 0) with
+            | 0 ->
+                refuse
+                    "takes an NVIDIA card, its driver, and a libtorch built with CUDA; libtorch sees no card here."
+            | count when index >= count ->
+                refuse (sprintf "is not there: libtorch sees cuda:0 to cuda:%d." (count - 1))
+            | _ -> Ok(torch.device name)
 
     let private precision (c: Configuration) =
         match c.Precision with

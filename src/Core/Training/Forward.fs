@@ -73,8 +73,7 @@ module internal Forward =
 
     // A weight of a convolution or linear map as a pass of fixed weights takes it.
     let private prepared machine (call: Call) (weight: Tensor) =
-        Scope.tensor (fun () ->
-            laidOut machine (if call.Mixed then Convolution.lower weight else weight))
+        Scope.tensor (fun () -> laidOut machine (if call.Mixed then Convolution.lower weight else weight))
 
     /// A pass with its weights made ready for many batches, where nothing is learnt from it.
     let ready machine state parameters stage (pass: Pass) : (Tensor -> Output * Buffers) option =
@@ -95,6 +94,8 @@ module internal Forward =
 
             Some(fun images -> folded images, buffers)
 
+    let private raised (x: Tensor) = if x.dtype = torch.bfloat16 then x.``to`` torch.float32 else x
+
     // Runs a pass over named views as one batch and slices its outcome by view.
     let private run machine apply (stage: Stage) (pass: Pass) =
         let views = pass.Views |> List.map (fun name -> stage.Views[name])
@@ -102,7 +103,7 @@ module internal Forward =
 
         let output, after = apply images
         // Losses compute in float32 whatever the passes computed in.
-        let output = output |> Output.map (fun (x: Tensor) -> x.``to`` torch.float32)
+        let output = output |> Output.map raised
 
         let rows = views |> List.map (fun v -> v.shape[0])
         let starts = rows |> List.scan (+) 0L
@@ -148,14 +149,9 @@ module internal Forward =
         if wanted.IsEmpty then
             Map.empty
         else
-            torch.autograd.grad (
-                ResizeArray [ value ],
-                ResizeArray(Map.values wanted),
-                retain_graph = keepGraph,
-                allow_unused = true
-            )
+            Autograd.grad keepGraph value (Map.values wanted)
             |> Seq.zip (Map.keys wanted)
-            |> Seq.filter (fun (_, g) -> not g.IsInvalid)
+            |> Seq.choose (fun (name, gradient) -> gradient |> Option.map (fun g -> name, g))
             |> Map.ofSeq
 
     let add (a: Parameters) (b: Parameters) : Parameters =
