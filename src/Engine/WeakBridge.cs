@@ -23,7 +23,7 @@ internal static class WeakBridge
         try
         {
             var bytes = File.ReadAllBytes(path);
-            var folder = Path.Combine(Cache(), Convert.ToHexString(SHA256.HashData(bytes)));
+            var folder = Path.Combine(UserCache.Folder, Convert.ToHexString(SHA256.HashData(bytes)));
             var copy = Path.Combine(folder, Path.GetFileName(path));
             if (File.Exists(copy)) return copy;
             ElfFile.WeakenVersion(bytes, NewestVersion);
@@ -45,13 +45,5 @@ internal static class WeakBridge
                 $"a copy of {path} for this system's libstdc++ cannot be written: {e.Message} Set XDG_CACHE_HOME to a "
                 + "folder that can be written.", e);
         }
-    }
-
-    private static string Cache()
-    {
-        var named = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
-        if (!string.IsNullOrEmpty(named)) return Path.Combine(named, "advcontrast");
-        var home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
-        return home == "" ? Path.Combine(Path.GetTempPath(), "advcontrast") : Path.Combine(home, ".cache", "advcontrast");
     }
 }

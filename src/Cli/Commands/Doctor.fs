@@ -5,6 +5,7 @@ open AdvContrast.Cli
 open AdvContrast.Core
 open AdvContrast.Engine
 open Argu
+open FsToolkit.ErrorHandling
 open TorchSharp
 
 [<RequireQualifiedAccess>]
@@ -23,7 +24,31 @@ module Doctor =
             time () |> ignore
             (Array.init 7 (fun _ -> time ()) |> Array.sort)[3])
 
-    let run (arguments: ParseResults<DoctorArguments>) : Result<unit, Error list> =
+    // The convolutions of usual networks, checked in both precisions.
+    let private kernels () =
+        let branch = Branch "clean"
+
+        [
+            for name, shape in [ "small", [| 1L; 1L; 28L; 28L |]; "resnet18", [| 1L; 3L; 32L; 32L |] ] do
+                let channels = shape[1]
+                let constant value = List.replicate (int channels) value
+                let input = { Channels = channels; Mean = constant 0.0; Std = constant 1.0; Classes = 10 }
+
+                match Zoo.find name None with
+                | Ok build ->
+                    for isLow in [ false; true ] do
+                        yield! KernelCheck.casesOf (build input [ branch ]) branch isLow true shape
+                | Error _ -> ()
+        ]
+        |> KernelCheck.check
+        |> Result.map (
+            List.choose (fun (case, verdict) ->
+                match verdict with
+                | KernelVerdict.Sound -> None
+                | KernelVerdict.Replaced problem -> Some(KernelCheck.describe case, problem))
+        )
+
+    let run (arguments: ParseResults<DoctorArguments>) : Result<unit, Error list> = result {
         LibTorch.Load()
         let line (name: string) value = Terminal.line (sprintf "%-10s %s" name value)
         line "libtorch" (sprintf "%s at %s" LibTorch.Version LibTorch.Folder)
@@ -39,7 +64,15 @@ module Doctor =
         let milliseconds = matmul ()
         line "matmul" (sprintf "512x512 in %.1f ms" milliseconds)
 
-        {|
+        let! replaced = kernels () |> Result.mapError List.singleton
+
+        if replaced.IsEmpty then
+            line "kernels" "the convolutions of small and resnet18 agree with float64 and repeat"
+
+        for case, problem in replaced do
+            line "kernels" (sprintf "%s: %s; a product of matrices is used instead" case problem)
+
+        let json = {|
             libtorch = LibTorch.Version
             folder = LibTorch.Folder
             devices = [
@@ -53,6 +86,8 @@ module Doctor =
             ]
             threads = torch.get_num_threads ()
             matmulMilliseconds = milliseconds
+            replacedKernels = [ for case, problem in replaced -> {| case = case; problem = problem |} ]
         |}
-        |> Json.write (arguments.TryGetResult DoctorArguments.Json)
-        |> Result.mapError List.singleton
+
+        do! Json.write (arguments.TryGetResult DoctorArguments.Json) json |> Result.mapError List.singleton
+    }

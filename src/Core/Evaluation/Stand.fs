@@ -85,6 +85,7 @@ module Stand =
                     report what part
 
                 use _ = torch.NewDisposeScope()
+                do! Encoder.checkKernels encoder test.Images.shape |> Result.mapError List.singleton
                 let encoder = Encoder.folded encoder
                 let fitting (p: Progress) = share "linear layer" (float p.Step / float p.Steps)
                 let! head = Top.head stand.Top fitting encoder train |> Result.mapError List.singleton

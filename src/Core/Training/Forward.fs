@@ -96,6 +96,22 @@ module internal Forward =
 
     let private raised (x: Tensor) = if x.dtype = torch.bfloat16 then x.``to`` torch.float32 else x
 
+    /// Checks the convolutions of a machine's networks for images of a shape [n; c; h; w], in the run's precision and
+    /// layout. branch: one of the network in training.
+    let checkKernels machine branch (shape: int64[]) : Result<unit, Error> =
+        let isLow, isLast = machine.Precision = Precision.BFloat16, machine.Precision <> Precision.Plain
+
+        [
+            if machine.Device.``type`` = DeviceType.CPU then
+                machine.Network, branch
+
+                for model in Map.values machine.Frozen do
+                    model.Network, model.Branch
+        ]
+        |> List.collect (fun (network, branch) -> KernelCheck.casesOf network branch isLow isLast shape)
+        |> KernelCheck.check
+        |> Result.map ignore
+
     // Runs a pass over named views as one batch and slices its outcome by view.
     let private run machine apply (stage: Stage) (pass: Pass) =
         let views = pass.Views |> List.map (fun name -> stage.Views[name])

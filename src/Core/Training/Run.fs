@@ -117,6 +117,11 @@ module Run =
 
         result {
             let! rhythm = Configuration.rhythm configuration
+            do!
+                Forward.checkKernels
+                    training.Machine
+                    (snd training.Method.Deploy)
+                    training.Dataset.Images.shape
 
             let outcome =
                 Training.events training from
