@@ -16,6 +16,16 @@ let middles (count: int) : Dataset =
     let labels = wholes whole.Labels |> Array.map byte
     Dataset.ofBytes "sample" bytes [| int64 count; 1L; 16L; 16L |] labels 10 whole.Mean whole.Std
 
+/// The same in three channels, which differ.
+let coloured (count: int) : Dataset =
+    use grey = middles count
+    let bytes =
+        Scope.value (fun () ->
+            Tree.bytes (torch.cat ([| grey.Images; grey.Images.flip 2L; grey.Images.bitwise_not () |], 1L)))
+    let labels = wholes grey.Labels |> Array.map byte
+    let three value = List.replicate 3 value
+    Dataset.ofBytes "sample" bytes [| int64 count; 3L; 16L; 16L |] labels 10 (three 0.3) (three 0.35)
+
 /// What is small about it.
 let sizes = {
     Configuration.defaults with
@@ -115,10 +125,14 @@ let private bring (data: Dataset) made stage =
 
     Map.add (Stage.name stage) artifact made
 
-/// Looks at the training of a method as it is, after its stages; all of it belongs to the current scope.
-let tryingAsIs count (m: Method) (look: Training -> 'a) : 'a =
+/// Hands the training of a method on some images to the body, after its stages; all of it belongs to the current scope.
+let tryingOn (data: Dataset) (m: Method) (body: Training -> 'a) : 'a =
+    body (toTraining data (List.fold (bring data) Map.empty m.Before) m)
+
+/// The same on the first images of the sample.
+let tryingAsIs count (m: Method) (body: Training -> 'a) : 'a =
     use data = middles count
-    look (toTraining data (List.fold (bring data) Map.empty m.Before) m)
+    tryingOn data m body
 
 /// The same of a method in small, on 24 images.
 let trying m look = tryingAsIs 24 (small m) look

@@ -100,7 +100,7 @@ public static class BadInput
         bytes[^1] ^= 1;
         File.WriteAllBytes(file, bytes);
         Check(ErrorCode.Damaged);
-        Expect.equal(Core.Autograd.liveTensors(), before, "live tensors");
+        Expect.equal(AdvContrast.Core.Autograd.liveTensors(), before, "live tensors");
     }
 
     private static void Finished()

@@ -47,7 +47,7 @@ internal static class Tiny
     {
         GC.Collect();
         GC.WaitForPendingFinalizers();
-        return Core.Autograd.liveTensors();
+        return AdvContrast.Core.Autograd.liveTensors();
     }
 }
 

@@ -22,14 +22,15 @@ module Demo =
             Threat = Some "linf:0.1"
     }
 
+    let private methods = [ "simclr"; "acl-ds" ]
+
     // The attacks on both, each with its name in the figures.
     let private attacks = [ "fgsm", "fgsm"; "pgd20", "pgd-20:0.125" ]
 
     let private measure folder (configuration: Configuration) = result {
         let name = configuration.Method
         let folder = Path.Combine(folder, name)
-        // A demo takes the place of the one before it.
-        do! Checkpoint.remove folder |> Result.mapError List.singleton
+        do! Manifest.remove folder |> Result.mapError List.singleton
         let train watch = Workbench.pretrain (Some folder) watch Terminal.stop configuration
         let! encoder = Pretrain.withBar name train
         use encoder = encoder
@@ -47,6 +48,25 @@ module Demo =
         return {| name = name; clean = accuracy "clean"; fgsm = under "fgsm"; pgd20 = under "pgd20" |}
     }
 
+    // A demo replaces the one before it, and no other run.
+    let private mayReplace folder = result {
+        for name in methods do
+            let folder = Path.Combine(folder, name)
+
+            if Manifest.existsIn folder then
+                let! there = Manifest.ofRun folder
+
+                let isDemo =
+                    { there with Seed = recipe.Seed; Threads = None; Precision = recipe.Precision } = {
+                        recipe with
+                            Method = name
+                    }
+
+                if not isDemo then
+                    let advice = sprintf "'%s' holds a run that is no demo's; name another folder." folder
+                    return! Error(Error.BadOption("--out", advice))
+    }
+
     let run (arguments: ParseResults<DemoArguments>) : Result<unit, Error list> = result {
         let json = arguments.TryGetResult DemoArguments.Json
         let folder = arguments.GetResult(DemoArguments.Out, Path.Combine("runs", "demo"))
@@ -58,12 +78,13 @@ module Demo =
         }
 
         do! Json.check json |> Result.mapError List.singleton
+        do! mayReplace folder |> Result.mapError List.singleton
         Terminal.line
             "Two encoders on 6,000 images of clothing (Fashion-MNIST), then attacks within linf:0.1 on 1,000 others."
         let seconds = Terminal.clock ()
 
         let! rows =
-            [ "simclr"; "acl-ds" ]
+            methods
             |> List.traverseResultM (fun name -> measure folder { recipe with Method = name })
 
         let elapsed = seconds ()

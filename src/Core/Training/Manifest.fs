@@ -71,6 +71,18 @@ module Manifest =
         | :? IOException
         | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
 
+    /// Removes a run from its folder, so that another can replace it: its checkpoints, then its manifest.
+    let remove (folder: string) = result {
+        do! Checkpoint.remove folder
+        let path = Path.Combine(folder, name)
+
+        try
+            if Directory.Exists folder then File.Delete path
+        with
+        | :? IOException
+        | :? UnauthorizedAccessException as e -> return! Error(Error.NotWritable(path, e.Message))
+    }
+
     let private read (path: string) =
         try
             Ok(File.ReadAllText path)
