@@ -20,6 +20,8 @@ let private examples = [
     Error.Runtime "libtorch is missing; run set-up.", [ "libtorch is missing; run set-up." ]
     Error.Diverged(17L, nan), [ "step 17"; "--learning-rate" ]
     Error.Interrupted, [ "Stopped" ]
+    Error.Several(Error.Damaged("a.bin", "it was cut short."), [ Error.Damaged("b.bin", "it is empty.") ]),
+    [ "'a.bin'"; "it was cut short."; "'b.bin'"; "it is empty." ]
 ]
 
 // The number of letters to insert, drop or change: straight from its definition.
@@ -43,9 +45,25 @@ let tests =
             says parts error "its parts")
 
         test "every kind has an exit code of its own, and none is that of success or of a crash" (fun () ->
-            let codes = examples |> List.map (fst >> Error.exitCode)
+            let single = examples |> List.map fst |> List.filter (_.IsSeveral >> not)
+            let codes = single |> List.map Error.exitCode
             Expect.equal (List.distinct codes) codes "codes differ"
+
+            for error in single do
+                Expect.equal
+                    (Error.exitCode (Error.Several(error, [ Error.Interrupted ])))
+                    (Error.exitCode error)
+                    "several"
+
             Expect.all codes (fun code -> code > 1 && code < 256) "codes that a shell can tell")
+
+        test "of several errors the first 20 are shown, and the number of the others" (fun () ->
+            for count in [ 2; 20; 21; 45 ] do
+                let errors = List.init count (fun i -> Error.Damaged(sprintf "file-%d" i, "it is empty."))
+                let lines = (Error.message (Error.Several(errors.Head, errors.Tail))).Split '\n'
+                let shown = errors |> List.truncate 20 |> List.map Error.message
+                let more = if count > 20 then [ sprintf "... and %d more." (count - 20) ] else []
+                Expect.equal (List.ofArray lines) (shown @ more) (sprintf "%d errors" count))
 
         testProperty "the nearest name is the one that takes the fewest changes" (fun (letters: char list) ->
             let given = letters |> List.truncate 6 |> List.map (fun c -> char (int 'a' + int c % 26))

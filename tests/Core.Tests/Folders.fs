@@ -19,14 +19,22 @@ let private ppm width height (pixels: byte[]) =
 // Interleaved to planes.
 let private planes size (pixels: byte[]) = Array.init pixels.Length (fun i -> pixels[i % size * 3 + i / size])
 
-let private jpegs =
+// Files of colour images with the pixels that they hold: name, width, height, file, pixels.
+let private decodable =
     lazy
         (let path = Path.Combine(AppContext.BaseDirectory, "Golden", "pictures.json")
          use json = JsonDocument.Parse(File.ReadAllText path)
          [
              for case in json.RootElement.GetProperty("cases").EnumerateArray() do
-                 if case.GetProperty("format").GetString() = "JPEG" then
-                     case.GetProperty("file").GetBytesFromBase64()
+                 let number (key: string) = case.GetProperty(key).GetInt32()
+                 let text (key: string) = case.GetProperty(key).GetString()
+
+                 if number "channels" = 3 then
+                     text "format" + ", " + text "name",
+                     number "width",
+                     number "height",
+                     Convert.FromBase64String(text "file"),
+                     Convert.FromBase64String(text "pixels")
          ])
 
 let private labels (set: Dataset) = wholes set.Labels |> List.ofArray
@@ -56,8 +64,8 @@ let tests =
                 let load () = Catalogue.load "folder" (Some folder) true
                 write folder "train/b/big.ppm" (ppm 4 2 (Array.zeroCreate 24))
                 damaged "big.ppm" [ "4x2"; "3x2"; "--dataset folder:" ] (load ()) "another size"
-                write folder "train/b/big.ppm" "GIF89a"B
-                damaged "big.ppm" [ "GIF"; "PNG" ] (load ()) "another format"
+                write folder "train/b/big.ppm" "P3 1 1 255 0 0 0"B
+                damaged "big.ppm" [ "text PPM"; "PNG" ] (load ()) "another format"
                 put "test/d/1.ppm"
                 damaged
                     "d"
@@ -73,10 +81,55 @@ let tests =
                     (wantError (Catalogue.load "folder:big" (Some folder) true) "size")
                     "size"))
 
+        test
+            "image folders: all files that cannot be read are reported together, the first 20 by name"
+            (fun () ->
+                inFolder (fun folder ->
+                    let sound = ppm 3 2 (Array.zeroCreate 18)
+                    let load () = wantError (Catalogue.load "folder" (Some folder) true) "unreadable"
+
+                    let damage count =
+                        for i in 1..count do
+                            write
+                                folder
+                                (sprintf "train/a/%03d.png" i)
+                                (if i % 2 = 0 then "hello"B else sound[..9])
+
+                    damage 1
+                    says [ "001.png"; "it holds" ] (load ()) "no other image"
+                    write folder "train/a/000.ppm" sound
+                    write folder "train/b/999.ppm" sound
+                    says [ "001.png"; "it holds" ] (load ()) "one"
+                    // More than are decoded at a time.
+                    damage 300
+                    let error = load ()
+                    Expect.equal (Error.exitCode error) 5 "exit code"
+                    let lines = (Error.message error).Split '\n'
+                    Expect.equal lines.Length 21 "20 files, and how many more"
+
+                    for i in 1..20 do
+                        Expect.stringContains lines[i - 1] (sprintf "%03d.png" i) "in order"
+                        Expect.stringContains
+                            lines[i - 1]
+                            (if i % 2 = 0 then "not an image" else "it holds")
+                            "why"
+
+                    Expect.stringContains lines[20] "280 more" "the others"))
+
+        test "image folders hold files of every format, and a JPEG under a PNG's name" (fun () ->
+            inFolder (fun folder ->
+                for i, (name, width, height, file, pixels) in List.indexed decodable.Value do
+                    write folder (sprintf "train/%02d/0.png" i) file
+                    use set = Expect.wantOk (Catalogue.load "folder:9" (Some folder) true) name
+                    let picture =
+                        Raster.square 9 { Width = width; Height = height; Channels = 3; Pixels = pixels }
+                    let image = set.Images.narrow (0L, int64 i, 1L)
+                    Expect.equal (Tree.bytes image) (Raster.toPlanes picture) name))
+
         test "Tiny-ImageNet: JPEG files in its own layout" (fun () ->
             inFolder (fun folder ->
-                let jpeg = jpegs.Value |> List.find (fun file -> (Jpeg.decode file).Channels = 3)
-                let picture = Jpeg.decode jpeg
+                let _, width, height, jpeg, pixels =
+                    decodable.Value |> List.find (fun (name, _, _, _, _) -> name.StartsWith "JPEG")
                 let at = "tiny-imagenet-200/"
                 for name in
                     [
@@ -93,7 +146,7 @@ let tests =
                 Expect.equal (labels train, train.Classes) ([ 0L; 0L; 1L ], 2) "labels"
                 Expect.equal
                     (Tree.bytes train.Images)
-                    (Array.concat (Array.replicate 3 (Raster.toPlanes picture)))
+                    (Array.concat (Array.replicate 3 (planes (width * height) pixels)))
                     "pixels"
                 use test = Expect.wantOk (Catalogue.load "tiny-imagenet" (Some folder) false) "validation"
                 Expect.equal (labels test) [ 1L ] "the list's labels"

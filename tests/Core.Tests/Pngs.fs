@@ -1,79 +1,17 @@
-/// Pictures: PNG files that a reader of its own decodes, and grids of adversarial images.
+/// Grids of adversarial images as PNG files.
 module Pngs
 
 open System
-open System.Buffers.Binary
 open System.IO
-open System.IO.Compression
-open System.Text
 open Expecto
-open FsCheck
 open TorchSharp
 open AdvContrast.Core
 open AdvContrast.Testing.Property
 open Arrays
 open Laws
 
-type private Png = { Channels: int; Width: int; Height: int; Pixels: byte[] }
-
-let private big (bytes: byte[]) at = int (BinaryPrimitives.ReadUInt32BigEndian(ReadOnlySpan(bytes, at, 4)))
-
-// The CRC bit by bit, as a division of polynomials.
-let private crc (bytes: byte[]) =
-    let mutable rest = 0xFFFFFFFFu
-
-    for byte in bytes do
-        for bit in 0..7 do
-            let odd = (rest ^^^ (uint32 byte >>> bit)) &&& 1u = 1u
-            rest <- if odd then (rest >>> 1) ^^^ 0xEDB88320u else rest >>> 1
-
-    ~~~rest
-
-let private chunks (file: byte[]) =
-    Expect.equal file[..7] [| 137uy; 80uy; 78uy; 71uy; 13uy; 10uy; 26uy; 10uy |] "signature"
-
-    8
-    |> List.unfold (fun at ->
-        if at = file.Length then
-            None
-        else
-            let length = big file at
-            let body = file[at + 4 .. at + 7 + length]
-            Expect.equal (uint32 (big file (at + 8 + length))) (crc body) "checksum"
-            Some((Encoding.ASCII.GetString body[..3], body[4..]), at + 12 + length))
-
-let private decode (file: byte[]) =
-    let chunks = chunks file
-    Expect.equal (List.map fst chunks) [ "IHDR"; "IDAT"; "IEND" ] "chunks"
-    let header = snd chunks[0]
-    Expect.equal
-        (header[8], header[10..])
-        (8uy, [| 0uy; 0uy; 0uy |])
-        "eight bits, the usual methods, no lacing"
-    let channels = if header[9] = 2uy then 3 else 1
-    Expect.contains [ 0uy; 2uy ] header[9] "grey or colour"
-    use plain = new MemoryStream()
-    use zlib = new ZLibStream(new MemoryStream(snd chunks[1]), CompressionMode.Decompress)
-    zlib.CopyTo plain
-    let width, height = big header 0, big header 4
-    let stride = channels * width
-    let rows = plain.ToArray() |> Array.chunkBySize (stride + 1)
-    Expect.hasLength rows height "rows"
-
-    let pixels =
-        (Array.zeroCreate stride, rows)
-        ||> Array.scan (fun above row ->
-            match row[0] with
-            | 0uy -> row[1..]
-            | 2uy -> Array.map2 (+) above row[1..]
-            | filter -> failtestf "filter %d" filter)
-        |> Array.tail
-        |> Array.concat
-
-    { Channels = channels; Width = width; Height = height; Pixels = pixels }
-
 // The colour at a place.
-let private at (png: Png) y x = png.Pixels[(y * png.Width + x) * png.Channels ..][.. png.Channels - 1]
+let private at (png: Raster) y x = png.Pixels[(y * png.Width + x) * png.Channels ..][.. png.Channels - 1]
 
 let private whole (values: int list) : Tensor = torch.tensor (Array.ofList (List.map int64 values))
 
@@ -116,7 +54,7 @@ let private shows channels threat (most: float[] -> float) (seed: int) =
         let change = Array.init 4 (fun _ -> source.Uniforms(size, -threat.Radius, threat.Radius))
         let x = tensor [ 4; channels; h; w ] (Array.concat original)
         let images = x + tensor [ 4; channels; h; w ] (Array.concat change)
-        let png = decode (Picture.grid 3 scale (adversaries threat x images))
+        let png = SkiaCodec.decode (Picture.grid 3 scale (adversaries threat x images))
         let shown = min channels 3 |> fun c -> if c = 3 then 3 else 1
         Expect.equal (png.Channels, png.Width, png.Height) (shown, 9 * scale + 8, 6 * scale + 8) "size"
 
@@ -143,31 +81,6 @@ let private shows channels threat (most: float[] -> float) (seed: int) =
 
 let tests =
     testList "Pngs" [
-        testProperty
-            "what is encoded a reader decodes, grey and colour"
-            (fun (seed: int) (PositiveInt width) (PositiveInt height) (colour: bool) ->
-                let channels = if colour then 3 else 1
-                let width, height = 1 + width % 40, 1 + height % 40
-                let pixels = Array.zeroCreate (channels * width * height)
-                Random(seed).NextBytes pixels
-                let png = decode (Png.encode channels width height pixels)
-                Expect.equal (png.Channels, png.Width, png.Height) (channels, width, height) "size"
-                Expect.equal png.Pixels pixels "pixels")
-
-        test "large pixels make small files" (fun () ->
-            let enlarged =
-                Array.init (400 * 400) (fun i -> byte ((i / 400 / 8 * 7 + i % 400 / 8 * 13) % 256))
-            Expect.isLessThan (Png.encode 1 400 400 enlarged).Length 3_000 "bytes")
-
-        test "another number of bytes or channels is refused" (fun () ->
-            let encode channels width height () =
-                Png.encode channels width height (Array.zeroCreate 12) |> ignore
-
-            encode 3 2 2 ()
-            refuses [ "pixels"; "3 x 2"; "12 bytes" ] (encode 1 3 2) "too many"
-            refuses [ "pixels" ] (encode 1 0 0) "none"
-            refuses [ "channels"; "4" ] (encode 4 3 1) "channels")
-
         testPropertyN
             20
             "a grid shows the original, what became of it, and the change up to the radius"
@@ -187,13 +100,13 @@ let tests =
             let x = tensor [ 4; 1; 2; 3 ] (Array.create 24 0.5)
 
             for threat in [ Threat.create Linf 0.0; Threat.create L1 1.0 ] do
-                let png = decode (Picture.grid 1 1 (adversaries threat x (x.clone ())))
+                let png = SkiaCodec.decode (Picture.grid 1 1 (adversaries threat x (x.clone ())))
                 Expect.equal [ for x in 14..16 -> at png 0 x ] (List.replicate 3 [| 128uy |]) "grey")
 
         test "without a box the range is that of the images shown" (fun () ->
             let x = tensor [ 4; 1; 1; 3 ] [| for i in 0..11 -> -5.0 + float i |]
             let threat = Threat.create Linf 1.0 |> Threat.unbounded
-            let png = decode (Picture.grid 4 1 (adversaries threat x (x + 1.0)))
+            let png = SkiaCodec.decode (Picture.grid 4 1 (adversaries threat x (x + 1.0)))
             let column offset = [
                 for row in 0..3 ->
                     List.concat [ for x in 0..2 -> List.ofArray (at png (row * 5) (offset + x)) ]
@@ -205,14 +118,14 @@ let tests =
                 (List.replicate 4 (List.replicate 3 255uy))
                 "a change of the whole radius")
 
-        test "a grid is written whole, or told" (fun () ->
+        test "a grid is written whole, or an error says why not" (fun () ->
             inFolder (fun folder ->
                 let x = tensor [ 4; 1; 28; 28 ] (Array.create (4 * 784) 0.5)
                 let images = adversaries (Threat.create Linf 0.1) x (x + 0.1)
                 let path = Path.Combine(folder, "grid.png")
                 Expect.wantOk (Picture.save path 2 images) "written"
                 Expect.equal (Directory.GetFiles folder) [| path |] "one file"
-                let png = decode (File.ReadAllBytes path)
+                let png = SkiaCodec.decode (File.ReadAllBytes path)
                 Expect.equal (png.Width, png.Height) (3 * 112 + 8, 2 * 112 + 4) "as large as a thumb"
                 refuses [ "count" ] (fun () -> Picture.save path 0 images |> ignore) "no rows"
 

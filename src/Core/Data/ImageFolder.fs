@@ -31,25 +31,61 @@ module ImageFolder =
             let picture = Raster.toColour picture
             size |> Option.fold (fun picture side -> Raster.square side picture) picture)
 
-    // Whether a picture is as large as the first.
-    let private fits name (firstPath: string) (first: Raster) (path: string) (picture: Raster) =
+    let private errors results = results |> Seq.choose (Result.either (fun _ -> None) Some) |> List.ofSeq
+
+    let private several (errors: Error list) =
+        if errors.Tail.IsEmpty then errors.Head else Error.Several(errors.Head, errors.Tail)
+
+    // An error if an image's size is not that of the first one.
+    let private otherSize name (firstPath: string) (first: Raster) (path, picture: Raster) =
         if (picture.Width, picture.Height) = (first.Width, first.Height) then
-            Ok(Raster.toPlanes picture)
+            None
         else
-            DataFile.damaged
-                path
-                (sprintf
-                    "it is %dx%d where '%s' is %dx%d; give all one size, or have them cropped to a square and resized: --dataset %s:%d."
+            let problem =
+                sprintf
+                    "it is %dx%d, '%s' is %dx%d; make all images one size, or have them cropped to a square and resized: --dataset %s:%d."
                     picture.Width
                     picture.Height
                     (Path.GetFileName firstPath)
                     first.Width
                     first.Height
                     name
-                    (min 64 (min first.Width first.Height)))
+                    (min 64 (min first.Width first.Height))
 
-    /// Images by their paths and labels, as a data set. size: the side of the square in their middle that is
-    /// resized to; None where they have one size. name: the data set's, without the size.
+            Some(Error.Damaged(path, problem))
+
+    // How many images are decoded at a time, on all processors.
+    let private chunk = 256
+
+    // Decodes files and copies their images into [n; 3; h; w]. Gives the errors of all that cannot be read, but
+    // stops at an image of another size than the first: then most of them have another.
+    let private fill name size (images: Tensor) firstPath (first: Raster) (paths: string[]) =
+        let shape = [| 3L; int64 first.Height; int64 first.Width |]
+
+        let add (part: (int * string)[]) found =
+            let results =
+                part
+                |> Array.Parallel.map (fun (row, path) ->
+                    sized size path
+                    |> Result.map (fun picture -> int64 row, (path, picture), Raster.toPlanes picture))
+
+            let read = results |> Array.choose Option.ofResult
+
+            match read |> Array.tryPick (fun (_, image, _) -> otherSize name firstPath first image) with
+            | Some error -> Result.Error error
+            | None ->
+                Scope.value (fun () ->
+                    for row, _, pixels in read do
+                        images[row].copy_(torch.tensor(pixels).reshape shape) |> ignore)
+
+                Ok(found @ errors results)
+
+        (Ok [], paths |> Array.indexed |> Array.chunkBySize chunk)
+        ||> Array.fold (fun found part -> found |> Result.bind (add part))
+
+    /// Images by their paths and labels, as a data set; all files that cannot be read are reported together.
+    /// size: the side in pixels to which the centre square is resized, or None if all have one size already.
+    /// name: the data set's, without the size.
     let load
         name
         classes
@@ -58,46 +94,20 @@ module ImageFolder =
         (size: int option)
         (labelled: (string * int64)[])
         : Result<Dataset, Error> =
-        let firstPath = fst labelled[0]
+        let paths = Array.map fst labelled
+        let readable path = sized size path |> Option.ofResult |> Option.map (fun picture -> path, picture)
 
-        sized size firstPath
-        |> Result.bind (fun first ->
-            let length = 3 * first.Width * first.Height
-            let images =
-                torch.empty (
-                    [| labelled.LongLength; 3L; int64 first.Height; int64 first.Width |],
-                    Nullable torch.uint8
-                )
-            let images = images.DetachFromDisposeScope()
+        match paths |> Array.tryPick readable with
+        | None -> Result.Error(paths |> Array.Parallel.map (sized size) |> errors |> several)
+        | Some(firstPath, first) ->
+            let shape = [| labelled.LongLength; 3L; int64 first.Height; int64 first.Width |]
+            let images = torch.empty(shape, Nullable torch.uint8).DetachFromDisposeScope()
 
-            // A part at a time, decoded on all processors.
-            let fault =
-                labelled
-                |> Array.indexed
-                |> Array.chunkBySize 1000
-                |> Array.tryPick (fun part ->
-                    let read =
-                        part
-                        |> Array.Parallel.map (fun (_, (path, _)) ->
-                            sized size path |> Result.bind (fits name firstPath first path))
-
-                    match read |> Array.tryPick (Result.either (fun _ -> None) Some) with
-                    | Some error -> Some error
-                    | None ->
-                        Scope.value (fun () ->
-                            let bytes = read |> Array.collect (Result.defaultValue [||])
-                            let start, count = int64 (fst part[0]), part.LongLength
-                            let shape = [| count; 3L; int64 first.Height; int64 first.Width |]
-                            images.narrow(0L, start, count).copy_(torch.tensor(bytes).reshape shape)
-                            |> ignore)
-
-                        if part.Length * length = 0 then None else None)
-
-            match fault with
-            | Some error ->
+            match fill name size images firstPath first paths with
+            | Ok [] -> Ok(Dataset.create name images (Some(Array.map snd labelled)) classes mean std)
+            | faults ->
                 images.Dispose()
-                Result.Error error
-            | None -> Ok(Dataset.create name images (Some(Array.map snd labelled)) classes mean std))
+                faults |> Result.bind (several >> Result.Error)
 
     let private advice =
         "An image folder holds train/CLASS/FILE and test/CLASS/FILE; give it with --data DIR."

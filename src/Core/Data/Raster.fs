@@ -3,32 +3,32 @@ namespace AdvContrast.Core
 open System
 open System.IO
 
-/// A decoded image file.
+/// A decoded image: 8 bits a channel.
 [<NoComparison>]
 type Raster = {
     Width: int
     Height: int
-    /// 1, grey, or 3: red, green, blue.
+    /// 1 (grey) or 3 (red, green, blue).
     Channels: int
-    /// Row by row, the channels of a pixel side by side.
+    /// Row by row from the top, the channels of a pixel side by side: [h; w; c].
     Pixels: byte[]
 }
 
 [<RequireQualifiedAccess>]
 module Raster =
 
-    /// The largest side that is read: a header that promises more is taken for a damaged one.
+    /// The largest side that is read, in pixels: a header with a larger one is taken for damaged.
     let largest = 16384
 
-    // Decoders raise this where a file is not what it should be.
+    // Decoders raise this for a damaged file; DataFile.guarded turns it into an error with the file's path.
     let internal refuse text = raise (InvalidDataException text)
 
-    // Sizes from a header, in their bounds.
+    // Checks the size in a header before memory is allocated for it.
     let internal checkSize width height =
         if width < 1 || height < 1 || width > largest || height > largest then
-            refuse (sprintf "its size is given as %dx%d; 1 to %d a side are read." width height largest)
+            refuse (sprintf "its header says %dx%d pixels; the sides may be 1 to %d." width height largest)
 
-    /// Three channels; grey becomes three equal ones.
+    /// Three channels: those of a grey image are three equal ones.
     let toColour picture =
         if picture.Channels = 3 then
             picture
@@ -39,14 +39,19 @@ module Raster =
                     Pixels = Array.init (3 * picture.Pixels.Length) (fun i -> picture.Pixels[i / 3])
             }
 
-    /// The pixels channel after channel, as tensors have them: [c; h; w].
+    /// The pixels in the layout of tensors, [c; h; w].
     let toPlanes picture =
-        let size = picture.Width * picture.Height
+        let size, channels = picture.Width * picture.Height, picture.Channels
+        let planes = Array.zeroCreate<byte> picture.Pixels.Length
 
-        Array.init picture.Pixels.Length (fun i -> picture.Pixels[i % size * picture.Channels + i / size])
+        for channel in 0 .. channels - 1 do
+            for i in 0 .. size - 1 do
+                planes[channel * size + i] <- picture.Pixels[i * channels + channel]
 
-    // What each new pixel takes of the old ones along a side: a triangle about its centre that is as wide as
-    // one pixel of the coarser grid on each side.
+        planes
+
+    // For each new pixel along a side, the first old pixel that counts and the weights from there on: a triangle
+    // about the new pixel's centre, as wide on each side as one pixel of the coarser grid.
     let private weights before after =
         let scale = float before / float after
         let reach = max 1.0 scale
@@ -61,44 +66,47 @@ module Raster =
             let sum = Array.sum heights
             first, heights |> Array.map (fun height -> height / sum))
 
-    /// The square in the middle, resized to a side: bilinear, and averaged where it shrinks (a triangle
-    /// filter, as PIL's resize has it).
-    let square side picture =
-        let edge = min picture.Width picture.Height
-        let left, top = (picture.Width - edge) / 2, (picture.Height - edge) / 2
-        let channels = picture.Channels
-        let weights = weights edge side
+    // Resizes the middle axis of [outer; before; inner] to `after`; value o k i reads the array.
+    let inline private resize
+        outer
+        before
+        after
+        inner
+        ([<InlineIfLambda>] value: int -> int -> int -> float)
+        =
+        let weights = weights before after
+        let resized = Array.zeroCreate<float>(outer * after * inner)
 
-        let at row column channel =
-            float picture.Pixels[((top + row) * picture.Width + left + column) * channels + channel]
+        for o in 0 .. outer - 1 do
+            for j in 0 .. after - 1 do
+                let first, shares = weights[j]
 
-        // Along rows first: [edge; side; channels].
-        let narrowed = Array.zeroCreate<float>(edge * side * channels)
-
-        for row in 0 .. edge - 1 do
-            for column in 0 .. side - 1 do
-                let first, parts = weights[column]
-
-                for channel in 0 .. channels - 1 do
+                for i in 0 .. inner - 1 do
                     let mutable sum = 0.0
 
-                    for k in 0 .. parts.Length - 1 do
-                        sum <- sum + parts[k] * at row (first + k) channel
+                    for k in 0 .. shares.Length - 1 do
+                        sum <- sum + shares[k] * value o (first + k) i
 
-                    narrowed[(row * side + column) * channels + channel] <- sum
+                    resized[(o * after + j) * inner + i] <- sum
+
+        resized
+
+    /// The centre square, resized to side x side: bilinear with antialiasing (a triangle filter), as PIL's
+    /// resize(..., BILINEAR).
+    let square side picture =
+        let edge, channels = min picture.Width picture.Height, picture.Channels
+        let left, top = (picture.Width - edge) / 2, (picture.Height - edge) / 2
+
+        let rows =
+            resize edge edge side channels (fun row column channel ->
+                float picture.Pixels[((top + row) * picture.Width + left + column) * channels + channel])
+
+        let length = side * channels
+        let resized = resize 1 edge side length (fun _ row i -> rows[row * length + i])
 
         {
             Width = side
             Height = side
             Channels = channels
-            Pixels =
-                Array.init (side * side * channels) (fun i ->
-                    let row, rest = i / (side * channels), i % (side * channels)
-                    let first, parts = weights[row]
-                    let mutable sum = 0.0
-
-                    for k in 0 .. parts.Length - 1 do
-                        sum <- sum + parts[k] * narrowed[(first + k) * side * channels + rest]
-
-                    byte (Math.Clamp(sum + 0.5, 0.0, 255.0)))
+            Pixels = resized |> Array.map (fun level -> byte (Math.Clamp(level + 0.5, 0.0, 255.0)))
         }

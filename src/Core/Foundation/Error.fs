@@ -24,6 +24,8 @@ type Error =
     | Diverged of step: int64 * loss: float
     /// The user asked to stop.
     | Interrupted
+    /// Two or more errors of one kind that were found in one pass, as all damaged files of a folder.
+    | Several of first: Error * others: Error list
 
 [<RequireQualifiedAccess>]
 module Error =
@@ -52,8 +54,12 @@ module Error =
         |> Option.filter (fun (d, name) -> d <= max 2 (name.Length / 3))
         |> Option.map snd
 
-    /// One sentence that says what is wrong and how to put it right.
-    let message error =
+    // How many of several errors are shown.
+    let private shown = 20
+
+    /// What is wrong and how to put it right, in one sentence; of several errors, a line each for the first 20
+    /// and the number of the others.
+    let rec message error =
         match error with
         | Error.UnknownName(kind, given, known) ->
             let guess =
@@ -71,9 +77,14 @@ module Error =
                 loss
                 step
         | Error.Interrupted -> "Stopped on request."
+        | Error.Several(first, others) ->
+            let lines = first :: others |> List.truncate shown |> List.map message
+            let more = others.Length + 1 - lines.Length
+            String.Join("\n", (if more > 0 then lines @ [ sprintf "... and %d more." more ] else lines))
 
-    /// The exit code of the command line for this error: distinct for each kind, 0 and 1 kept free.
-    let exitCode error =
+    /// The exit code of the command line for this error: distinct for each kind, 0 and 1 kept free. Several
+    /// errors have that of the first.
+    let rec exitCode error =
         match error with
         | Error.BadOption _ -> 2
         | Error.UnknownName _ -> 3
@@ -84,3 +95,4 @@ module Error =
         | Error.Diverged _ -> 8
         | Error.Unreachable _ -> 11
         | Error.Interrupted -> 130
+        | Error.Several(first, _) -> exitCode first

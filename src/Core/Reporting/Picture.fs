@@ -85,7 +85,7 @@ module Picture =
                             let top, left = row * (h * scale + gap) + y, column * (w * scale + gap) + x
                             pixels[(top * width + left) * channels + channel] <- columns[column][from]
 
-        Png.encode channels width height pixels
+        SkiaCodec.encodePng { Width = width; Height = height; Channels = channels; Pixels = pixels }
 
     /// Writes such a grid of some samples, each image about as large as a thumb. ArgumentException where
     /// count is below 1.
