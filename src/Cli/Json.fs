@@ -2,20 +2,11 @@ namespace AdvContrast.Cli
 
 open System
 open System.IO
-open System.Text.Json
-open System.Text.Json.Serialization
 open AdvContrast.Core
 
 /// The figures of a command as a file.
 [<RequireQualifiedAccess>]
 module Json =
-
-    let private options =
-        JsonSerializerOptions(
-            WriteIndented = true,
-            PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
-            DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull
-        )
 
     /// A number as JSON can have it: nothing for one that is not finite.
     let finite (value: float) = if Double.IsFinite value then Some value else None
@@ -44,5 +35,4 @@ module Json =
     let write (path: string option) figures =
         match path with
         | None -> Ok()
-        | Some path ->
-            guarded path (fun () -> File.WriteAllText(path, JsonSerializer.Serialize(figures, options)))
+        | Some path -> guarded path (fun () -> File.WriteAllText(path, JsonText.write figures))

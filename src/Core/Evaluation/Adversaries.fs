@@ -3,7 +3,6 @@ namespace AdvContrast.Core
 open System
 open System.Globalization
 open System.IO
-open System.Text.Json
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -200,7 +199,7 @@ module Adversaries =
                 "text", a.Text
                 "threat", Threat.text a.Threat
                 "seed", a.Seed.ToString CultureInfo.InvariantCulture
-                "flags", JsonSerializer.Serialize(Set.toArray a.Harm.Flags)
+                "flags", JsonText.write a.Harm.Flags
             ]
             @ [ for KeyValue(key, text) in a.About -> "about/" + key, text ]
             |> Map.ofList
@@ -260,11 +259,8 @@ module Adversaries =
         let! flags = text "flags"
 
         let! flags =
-            try
-                Ok(Set.ofArray (JsonSerializer.Deserialize<string[]> flags))
-            with
-            | :? JsonException
-            | :? ArgumentNullException -> Error(damaged "its flags are no list.")
+            JsonText.tryRead<Set<string>> flags
+            |> Result.requireSome (damaged "its flags are not a list of strings.")
 
         let about =
             Map [

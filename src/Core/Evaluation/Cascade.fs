@@ -2,7 +2,6 @@ namespace AdvContrast.Core
 
 open System
 open System.IO
-open System.Text.Json
 open TorchSharp
 
 /// Attacks in turn, each on the images that all before it left standing: an image is robust where none of
@@ -31,30 +30,18 @@ type Standing = {
 [<RequireQualifiedAccess>]
 module Standing =
 
-    let private json = JsonSerializerOptions(WriteIndented = false)
-
     /// Reads where a measurement stands; None where the file is not there, is damaged, or is of another one.
-    let read (path: string) key =
+    let read (path: string) key : Standing option =
         try
-            let standing = JsonSerializer.Deserialize<Standing>(File.ReadAllText path, json)
-            // A file may hold null alone, and notes of an earlier version know of no tallies.
-            let isThere part = not (isNull (box part))
-            let whole = isThere standing && isThere standing.Tallies && isThere standing.Tally
-            if whole && standing.Key = key then Some standing else None
+            JsonText.record Map.empty (File.ReadAllText path)
+            |> Result.toOption
+            |> Option.filter (fun standing -> standing.Key = key)
         with
         | :? IOException
-        | :? UnauthorizedAccessException
-        | :? JsonException -> None
+        | :? UnauthorizedAccessException -> None
 
     /// Writes it, whole or not at all.
-    let write (path: string) (standing: Standing) =
-        try
-            File.WriteAllText(path + ".part", JsonSerializer.Serialize(standing, json))
-            File.Move(path + ".part", path, true)
-            Ok()
-        with
-        | :? IOException
-        | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
+    let write (path: string) (standing: Standing) = JsonText.save path standing
 
 [<RequireQualifiedAccess>]
 module Cascade =

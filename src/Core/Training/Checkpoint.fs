@@ -1,9 +1,7 @@
 namespace AdvContrast.Core
 
 open System
-open System.Globalization
 open System.IO
-open System.Text.Json
 open FsToolkit.ErrorHandling
 
 /// What evaluation takes of a run's state.
@@ -88,8 +86,8 @@ module Checkpoint =
         let metadata =
             Map [
                 "configuration", Configuration.toJson checkpoint.Configuration
-                "input", JsonSerializer.Serialize(checkpoint.Input, Configuration.json)
-                "deployment", JsonSerializer.Serialize(checkpoint.Deployment, Configuration.json)
+                "input", JsonText.write checkpoint.Input
+                "deployment", JsonText.write checkpoint.Deployment
                 yield! further
             ]
 
@@ -117,8 +115,7 @@ module Checkpoint =
     /// Writes the checkpoint that is the best of a run so far, in place of the one before; loss: the mean loss
     /// of its epoch.
     let saveBest (folder: string) (loss: float) checkpoint =
-        let text = loss.ToString("R", CultureInfo.InvariantCulture)
-        write (Path.Combine(folder, best)) [ "loss", text ] checkpoint
+        write (Path.Combine(folder, best)) [ "loss", JsonText.write loss ] checkpoint
 
     /// The mean loss of the best one's epoch; None where there is no best one that can be read.
     let bestLoss (folder: string) =
@@ -128,27 +125,27 @@ module Checkpoint =
             for x in Tree.tensors tree do
                 x.Dispose()
 
-            Map.tryFind "loss" metadata
-            |> Option.map (fun text -> Double.Parse(text, CultureInfo.InvariantCulture))
+            Map.tryFind "loss" metadata |> Option.bind JsonText.tryRead<float>
 
-    // A part of the metadata, refused where JSON left out what cannot be absent.
-    let private partOf<'part> path what (isWhole: 'part -> bool) (text: string) =
-        let foreign = Error(Error.Damaged(path, sprintf "it does not say %s." what))
-
-        try
-            let part = JsonSerializer.Deserialize<'part>(text, Configuration.json)
-            if isNull (box part) || not (isWhole part) then foreign else Ok part
-        with :? JsonException ->
-            foreign
+    let private saysNot path what problem = Error.Damaged(path, sprintf "it does not say %s: %s" what problem)
 
     /// What a file's metadata says of the images that its network takes.
-    let inputOf path =
-        partOf<Input> path "what images its network takes" (fun input ->
-            not (isNull (box input.Mean) || isNull (box input.Std)))
+    let inputOf path text : Result<Input, Error> =
+        let isSound (input: Input) =
+            [ input.Mean; input.Std ]
+            |> List.forall (fun values ->
+                int64 values.Length = input.Channels && List.forall Double.IsFinite values)
 
-    let private deploymentOf path =
-        partOf<Deployment> path "what of it is to be used" (fun deployment ->
-            not (isNull deployment.Branch || isNull (box deployment.Branches)))
+        JsonText.record<Input> Map.empty text
+        |> Result.bind (fun input ->
+            if isSound input then
+                Ok input
+            else
+                Error "its 'mean' and 'std' must be finite numbers, one for each channel.")
+        |> Result.mapError (saysNot path "what images its network takes")
+
+    let private deploymentOf path text : Result<Deployment, Error> =
+        JsonText.record Map.empty text |> Result.mapError (saysNot path "what of it is to be used")
 
     /// The checkpoint that a file's metadata and tensors are; it shares the tensors.
     let ofTree path (metadata: Map<string, string>, tree) = result {

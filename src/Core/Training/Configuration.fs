@@ -1,11 +1,6 @@
 namespace AdvContrast.Core
 
 open System
-open System.Collections.Generic
-open System.IO
-open System.Text.Json
-open System.Text.Json.Nodes
-open System.Text.Json.Serialization
 open System.Text.RegularExpressions
 open AdvContrast.Engine
 open FsToolkit.ErrorHandling
@@ -95,36 +90,21 @@ module Configuration =
         elif hasFastBfloat16 () then { c with Precision = "bfloat16" }
         else { c with Precision = "float32" }
 
-    let internal json =
-        let options = JsonSerializerOptions(WriteIndented = true)
-        options.PropertyNamingPolicy <- JsonNamingPolicy.CamelCase
-        options.UnmappedMemberHandling <- JsonUnmappedMemberHandling.Disallow
-        options.DefaultIgnoreCondition <- JsonIgnoreCondition.WhenWritingNull
-        options
-
     /// As JSON.
-    let toJson (configuration: Configuration) = JsonSerializer.Serialize(configuration, json)
+    let toJson (configuration: Configuration) = JsonText.write configuration
 
-    /// From JSON; path is for the error text. A field that is missing has its default, but for the method.
-    let ofJson (path: string) (text: string) =
-        let damaged problem =
-            Error(Error.Damaged(path, sprintf "it is not a run's configuration: %s" problem))
+    // Of every field that a file may leave out.
+    let private fallbacks = JsonText.fields defaults |> Map.remove "method"
 
-        try
-            let whole = JsonNode.Parse(toJson defaults).AsObject()
+    /// From JSON; path is for the error text. A field that is missing or null has its default, but for the
+    /// method.
+    let ofJson (path: string) (text: string) : Result<Configuration, Error> =
+        let damaged problem = Error.Damaged(path, sprintf "it is not a run's configuration: %s" problem)
 
-            match JsonNode.Parse text with
-            | :? JsonObject as given when isNull given["method"] -> damaged "it names no method."
-            | :? JsonObject as given ->
-                for field in
-                    Seq.filter (fun (f: KeyValuePair<string, JsonNode>) -> not (isNull f.Value)) given do
-                    whole[field.Key] <- field.Value.DeepClone()
-
-                Ok(whole.Deserialize<Configuration> json)
-            | _ -> damaged "it is not an object."
-        with
-        | :? JsonException as e -> damaged (e.Message.Split '|' |> Array.head)
-        | :? ArgumentException -> damaged "it names a field twice."
+        match JsonText.record fallbacks text with
+        | Ok { LearningRate = Some rate } when not (Double.IsFinite rate) ->
+            Error(damaged "its 'learningRate' is not a finite number.")
+        | found -> Result.mapError damaged found
 
     /// The device by name. Error where it is not there.
     let device (name: string) =

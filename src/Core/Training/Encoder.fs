@@ -1,7 +1,6 @@
 namespace AdvContrast.Core
 
 open System.IO
-open System.Text.Json
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -104,11 +103,7 @@ module Encoder =
 
         let tensors = deployed (fst encoder.Weights) @ deployed (snd encoder.Weights)
 
-        let metadata =
-            Map [
-                "configuration", Configuration.toJson c
-                "input", JsonSerializer.Serialize(encoder.Input, Configuration.json)
-            ]
+        let metadata = Map [ "configuration", Configuration.toJson c; "input", JsonText.write encoder.Input ]
 
         return! Safetensors.write path metadata (Tree.ofTensors (Map.ofList tensors))
     }

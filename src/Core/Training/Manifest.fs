@@ -14,6 +14,8 @@ type Platform = {
     DotNet: string
     System: string
     Processor: string
+    /// Versions of the binding and of the library behind it.
+    TorchSharp: string
     LibTorch: string
     Threads: int
 }
@@ -40,13 +42,14 @@ module Platform =
 
     /// This process's.
     let current () =
-        let version = typeof<Platform>.Assembly.GetName().Version
+        let version (kind: Type) = kind.Assembly.GetName().Version.ToString 3
 
         {
-            Program = sprintf "AdvContrast %d.%d.%d" version.Major version.Minor version.Build
+            Program = sprintf "AdvContrast %s" (version typeof<Platform>)
             DotNet = RuntimeInformation.FrameworkDescription
             System = RuntimeInformation.OSDescription
             Processor = Hardware.Cpu.Name
+            TorchSharp = version typeof<Tensor>
             LibTorch = LibTorch.Version
             Threads = torch.get_num_threads ()
         }
@@ -60,16 +63,7 @@ module Manifest =
     let existsIn (folder: string) = File.Exists(Path.Combine(folder, name)) || Checkpoint.existsIn folder
 
     /// Writes <c>run.json</c> into a run's folder, whole or not at all.
-    let save (folder: string) (manifest: Manifest) =
-        let path = Path.Combine(folder, name)
-
-        try
-            File.WriteAllText(path + ".part", JsonSerializer.Serialize(manifest, Configuration.json))
-            File.Move(path + ".part", path, true)
-            Ok()
-        with
-        | :? IOException
-        | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
+    let save (folder: string) (manifest: Manifest) = JsonText.save (Path.Combine(folder, name)) manifest
 
     /// Removes a run from its folder, so that another can replace it: its checkpoints, then its manifest.
     let remove (folder: string) = result {
@@ -93,46 +87,26 @@ module Manifest =
         | :? IOException
         | :? UnauthorizedAccessException as e -> Error(Error.Damaged(path, e.Message))
 
-    // The text of a configuration, and whether it says enough to repeat its run.
-    let private inner path (text: string) =
-        try
-            use json = JsonDocument.Parse text
+    // The fields of a manifest that are read; the others may differ between versions.
+    type private Extract = { Configuration: JsonElement option; Repeatable: bool option; Step: int64 option }
 
-            match
-                json.RootElement.TryGetProperty "configuration", json.RootElement.TryGetProperty "repeatable"
-            with
-            | (true, inner), (_, repeatable) ->
-                Ok(inner.GetRawText(), repeatable.ValueKind <> JsonValueKind.False)
-            | (false, _), _ -> Ok(text, true)
-        with
-        | :? JsonException
-        | :? InvalidOperationException ->
-            Error(Error.Damaged(path, "it is not JSON with a run's configuration."))
+    let private extract path (text: string) : Result<Extract, Error> =
+        JsonText.tryRead text
+        |> Result.requireSome (Error.Damaged(path, "it is not JSON with a run's configuration."))
 
     /// The configuration in a manifest, or in a file that holds a configuration alone. Error for that of a run
     /// whose method is not registered.
     let configuration (path: string) = result {
         let! text = read path
-        let! inner, repeatable = inner path text
+        let! found = extract path text
 
-        if not repeatable then
+        if found.Repeatable = Some false then
             let why = "its method was composed in a script and is not registered; run that script again."
             return! Error(Error.Damaged(path, why))
 
-        return! Configuration.ofJson path inner
+        let alone = found.Configuration |> Option.map _.GetRawText()
+        return! Configuration.ofJson path (Option.defaultValue text alone)
     }
-
-    // Whether a manifest says that the run's own training has not begun, so that no checkpoint is missed.
-    let private isAhead (text: string) =
-        try
-            use json = JsonDocument.Parse text
-
-            match json.RootElement.TryGetProperty "step" with
-            | true, step -> step.ValueKind = JsonValueKind.Number && step.GetDouble() = 0.0
-            | false, _ -> false
-        with
-        | :? JsonException
-        | :? InvalidOperationException -> false
 
     let private ofCheckpoint folder = result {
         let! checkpoint, _ = Checkpoint.load folder
@@ -150,9 +124,8 @@ module Manifest =
         else
             let! text = read manifest
 
-            if isAhead text then
-                let! inner, _ = inner manifest text
-                return! Configuration.ofJson manifest inner
-            else
-                return! ofCheckpoint folder
+            match extract manifest text with
+            | Ok { Configuration = Some inner; Step = Some 0L } ->
+                return! Configuration.ofJson manifest (inner.GetRawText())
+            | _ -> return! ofCheckpoint folder
     }

@@ -106,11 +106,16 @@ module Safetensors =
 
         if
             Array.exists (fun size -> size < 0L) shape
-            || int64 (until - from) <> width * Array.fold (*) 1L shape
+            || int64 (until - from) <> Array.fold Checked.(*) width shape
         then
             raise (InvalidDataException(sprintf "the size of '%s' does not fit its shape." item.Name))
 
         item.Name, dtype, shape, from, until
+
+    let private text (item: JsonProperty) =
+        match item.Value.GetString() with
+        | null -> raise (InvalidDataException(sprintf "its metadata's '%s' is null." item.Name))
+        | text -> item.Name, text
 
     // The numbers that are not tensors, which stand in the metadata; and what else stands there.
     let private numbers (metadata: Map<string, string>) : Tree * Map<string, string> =
@@ -130,17 +135,13 @@ module Safetensors =
         if length > uint64 (max 0 (bytes.Length - 8)) then
             Result.Error(Error.Damaged(path, "it is not a safetensors file, or it was cut short."))
         else
-            use json = JsonDocument.Parse(ReadOnlyMemory(bytes, 8, int length))
+            use json = JsonDocument.Parse(ReadOnlyMemory(bytes, 8, int length), JsonText.strict)
             let payload = ReadOnlyMemory(bytes).Slice(int length + 8)
             let isMetadata (item: JsonProperty) = item.Name = "__metadata__"
             let metadata, tensors =
                 json.RootElement.EnumerateObject() |> List.ofSeq |> List.partition isMetadata
 
-            let metadata =
-                metadata
-                |> Seq.collect _.Value.EnumerateObject()
-                |> Seq.map (fun item -> item.Name, item.Value.GetString())
-                |> Map.ofSeq
+            let metadata = metadata |> Seq.collect _.Value.EnumerateObject() |> Seq.map text |> Map.ofSeq
 
             let entries = List.map entry tensors
             let numbers, texts = numbers metadata
@@ -173,7 +174,8 @@ module Safetensors =
         | :? FileNotFoundException
         | :? DirectoryNotFoundException ->
             Error(Error.Missing("A checkpoint", path, "Give the folder of a run, or a .safetensors file."))
-        | :? JsonException -> Error(Error.Damaged(path, "it is not a safetensors file."))
+        | :? JsonException as e ->
+            Error(Error.Damaged(path, sprintf "it is not a safetensors file: %s" (JsonText.problem e)))
         | :? InvalidDataException as e -> Error(Error.Damaged(path, e.Message))
         | :? Collections.Generic.KeyNotFoundException
         | :? ArgumentException
