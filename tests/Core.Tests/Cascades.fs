@@ -1,6 +1,7 @@
 /// Attacks in turn: the worst case for each image, from wherever they stand.
 module Cascades
 
+open System
 open System.IO
 open Expecto
 open FsCheck
@@ -90,6 +91,41 @@ let tests =
                     let from = Expect.wantSome (Standing.read notes "key") "its notes"
                     Expect.equal (Expect.wantOk (run keepNothing from data) "the rest") whole "the same end"))
 
+        testProperty "notes give back what was written, NaN and infinities included" (fun (seed: int) ->
+            inFolder (fun folder ->
+                let source = Source seed
+                let ids () = Array.init (source.Whole(0, 5)) (fun i -> int64 i * 7L)
+                let real () =
+                    source.Among [ nan; infinity; -infinity; 0.0; source.Normal(); Double.Epsilon ]
+
+                let tally () = {
+                    Forwards = int64 (source.Whole(0, 1000))
+                    Gradients = Int64.MaxValue
+                    ZeroGradients = source.Whole(0, 9)
+                    Furthest = real ()
+                    Pixels = source.Among [ None; Some(real (), real ()) ]
+                    NotFinite = int64 (source.Whole(0, 9))
+                }
+
+                let standing = {
+                    Key = "key"
+                    Stage = source.Whole(0, 3)
+                    Queue = ids ()
+                    Alive = ids ()
+                    Counts = List.init (source.Whole(0, 4)) id
+                    Tallies = List.init (source.Whole(0, 4)) (fun _ -> tally ())
+                    Tally = tally ()
+                    Flags = Set [ "zero gradient"; "\"odd\", ünï" ]
+                }
+                let notes = Path.Combine(folder, "notes.json")
+                Expect.wantOk (Standing.write notes standing) "written"
+                let found = Expect.wantSome (Standing.read notes "key") "read"
+                // NaN is not equal to itself, but is printed the same.
+                Expect.equal (sprintf "%A" found) (sprintf "%A" standing) "every field"
+                let text = File.ReadAllText notes
+                Expect.wantOk (Standing.write notes found) "written again"
+                Expect.equal (File.ReadAllText notes) text "every digit"))
+
         test "notes of something else, damaged ones and none are not gone on from" (fun () ->
             inFolder (fun folder ->
                 use data = sample false 10
@@ -100,7 +136,7 @@ let tests =
                 Expect.isNone (Standing.read notes "other") "another measurement's"
                 File.WriteAllText(notes, (File.ReadAllText notes).Substring 20)
                 Expect.isNone (Standing.read notes "key") "damaged"
-                let earlier = """{"Key":"key","Stage":0,"Queue":[],"Alive":[],"Counts":[0],"Flags":[]}"""
+                let earlier = """{"key":"key","stage":0,"queue":[],"alive":[],"counts":[0],"flags":[]}"""
                 File.WriteAllText(notes, earlier)
                 Expect.isNone (Standing.read notes "key") "without tallies"
                 File.WriteAllText(notes, "null")

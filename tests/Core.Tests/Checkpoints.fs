@@ -193,6 +193,48 @@ let tests =
                 File.WriteAllText(path, "a text")
                 Expect.equal (Error.exitCode (wantError (Checkpoint.load path) "text")) 5 "damaged"))
 
+        test "an error in the metadata names the field" (fun () ->
+            inFolder (fun folder ->
+                let path = Path.Combine(folder, "x.safetensors")
+                let weights: Tree = Map [ "w", Value(torch.ones [| 3L |]) ]
+                let sound =
+                    Map [
+                        "configuration", "{\"method\": \"simclr\"}"
+                        "input", "{\"channels\": 1, \"mean\": [0.3], \"std\": [0.4], \"classes\": 10}"
+                        "deployment", "{\"branch\": \"\", \"branches\": [\"\"], \"registered\": true}"
+                    ]
+
+                let errorOf key (before: string) (after: string) =
+                    let metadata =
+                        Map.change
+                            key
+                            (Option.map (fun (text: string) -> text.Replace(before, after)))
+                            sound
+                    Expect.notEqual metadata sound "changed"
+                    Expect.isOk (Safetensors.write path metadata weights) "written"
+                    wantError (Checkpoint.load path) metadata[key]
+
+                for key, before, after, part in
+                    [
+                        "configuration", "simclr", "simclr\", \"epocs\": \"3", "'epochs'"
+                        "input", "[0.3]", "null", "'mean'"
+                        "input", "[0.3]", "[null]", "'mean'"
+                        "input", "[0.3]", "[\"NaN\"]", "'mean'"
+                        "input", "[0.4]", "[1e999]", "'std'"
+                        "input", "[0.4]", "[0.4, 0.4]", "'std'"
+                        "input", "0.3", "\"three\"", "'mean'"
+                        "input", "10", "10.5", "'classes'"
+                        "input", "\"classes\"", "\"class\"", "'classes'"
+                        "input", "10", "10, \"std\": [0.4]", "'std'"
+                        "deployment", "[\"\"]", "[null]", "'branches'"
+                        "deployment", "[\"\"]", "null", "'branches'"
+                        "deployment", "true", "1", "'registered'"
+                        "deployment", "true", "true, \"average\": []", "'average'"
+                    ] do
+                    let error = errorOf key before after
+                    says [ path; part ] error after
+                    Expect.equal (Error.exitCode error) 5 "damaged"))
+
         test "preparing a folder makes it and leaves nothing in it" (fun () ->
             inFolder (fun folder ->
                 let deep = Path.Combine(folder, "a", "b")

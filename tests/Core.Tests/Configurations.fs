@@ -6,12 +6,18 @@ open System.IO
 open System.Text.Json
 open Expecto
 open FsCheck
+open FSharp.Reflection
 open FsToolkit.ErrorHandling
 open TorchSharp
 open AdvContrast.Core
 open AdvContrast.Testing.Property
 open Arrays
 open Laws
+
+// What JSON has to escape, and letters of several alphabets.
+let private word (source: Source) =
+    let letter _ = source.Among [ 'a'; 'Z'; ' '; '"'; '\\'; '/'; '\n'; '\000'; '<'; '\u2028'; 'ä'; 'ж'; '中' ]
+    String(Array.init (source.Whole(0, 8)) letter)
 
 let private maybe (source: Source) value = if source.Whole(0, 1) = 0 then None else Some(value ())
 
@@ -22,17 +28,17 @@ let any (seed: int) : Configuration =
     {
         Method = source.Among [ "simclr"; "acl-ds" ]
         Dataset = source.Among [ "sample"; "cifar10" ]
-        Data = maybe source (fun () -> source.Among [ "/data/a b"; "C:\\data"; "dätä/\"x\"" ])
+        Data = maybe source (fun () -> word source)
         Images = maybe source count
         Network = maybe source (fun () -> "small")
         Width = maybe source count
-        Given =
-            maybe source (fun () ->
-                Map [ "teacher", "runs/a b"; "encoder", source.Among [ "C:\\x"; "dätä" ] ])
+        Given = maybe source (fun () -> Map [ for _ in 0 .. source.Whole(-1, 3) -> word source, word source ])
         Epochs = maybe source count
         Batch = maybe source count
         Optimizer = maybe source (fun () -> "adam")
-        LearningRate = maybe source (fun () -> abs (source.Normal()))
+        LearningRate =
+            maybe source (fun () ->
+                source.Among [ abs (source.Normal()); 0.1 + 0.2; Double.Epsilon; Double.MaxValue; 1e-5 ])
         Threat = maybe source (fun () -> "linf:8/255")
         Seed = source.Among [ 0UL; UInt64.MaxValue; uint64 (count ()) ]
         Device = "cpu"
@@ -78,6 +84,43 @@ let tests =
             let c = any seed
             Expect.equal (ofJson (Configuration.toJson c)) (Ok c) "configuration")
 
+        testProperty
+            "fields are written in camelCase, those that are chosen and no others"
+            (fun (seed: int) ->
+                let c = any seed
+                use json = JsonDocument.Parse(Configuration.toJson c)
+                let chosen = [
+                    for field in FSharpType.GetRecordFields typeof<Configuration> do
+                        // None is null at run time.
+                        if not (isNull (field.GetValue c)) then
+                            string (Char.ToLowerInvariant field.Name[0]) + field.Name.Substring 1
+                ]
+                Expect.equal
+                    [ for field in json.RootElement.EnumerateObject() -> field.Name ]
+                    chosen
+                    "fields")
+
+        test "every truncated text is refused" (fun () ->
+            let text = Configuration.toJson (any 3)
+
+            for length in 0 .. text.Length - 1 do
+                let error = wantError (ofJson text[.. length - 1]) (sprintf "%d characters" length)
+                Expect.equal (Error.exitCode error) 5 "damaged")
+
+        testProperty "a changed text gives a configuration or an error with the path" (fun (seed: int) ->
+            let source = Source seed
+            let text = Text.StringBuilder(Configuration.toJson (any seed))
+
+            for _ in 0 .. source.Whole(0, 2) do
+                text[source.Whole(0, text.Length - 1)] <-
+                    source.Among(List.ofSeq "\"{}[]:,\\u0d8n19e.- x\000\n")
+
+            match ofJson (string text) with
+            | Ok found -> Expect.equal (ofJson (Configuration.toJson found)) (Ok found) "a configuration"
+            | Error error ->
+                says [ "run.json" ] error "sentence"
+                Expect.equal (Error.exitCode error) 5 "damaged")
+
         test "what is not chosen is not written, and has its default when read" (fun () ->
             let json = Configuration.toJson Configuration.defaults
             Expect.isFalse (json.Contains "threat" || json.Contains "null") "nothing that was not chosen"
@@ -99,8 +142,30 @@ let tests =
                 "a list", "[]", []
                 "a number", "3", []
                 "no method", "{\"dataset\": \"sample\"}", [ "method" ]
-                "a field twice", "{\"method\": \"simclr\", \"seed\": 1, \"seed\": 2}", [ "twice" ]
-                "an unknown field", "{\"method\": \"simclr\", \"epocs\": 3}", [ "epocs" ]
+                "a field twice",
+                "{\"method\": \"simclr\", \"seed\": 1, \"seed\": 2}",
+                [ "Duplicate"; "'seed'" ]
+                "an unknown field", "{\"method\": \"simclr\", \"epocs\": 3}", [ "'epocs'"; "'epochs'" ]
+                "a field in another case",
+                "{\"method\": \"simclr\", \"Epochs\": 3}",
+                [ "'Epochs'"; "'epochs'" ]
+                "null for the method", "{\"method\": null}", [ "'method'" ]
+                "cut short", "{\"method\": \"simclr\", \"seed\": ", []
+                "text after the end", "{\"method\": \"simclr\"} x", []
+                "an escape that is not Unicode", "{\"\\ud800\": 3}", []
+                "an infinite number",
+                "{\"method\": \"simclr\", \"learningRate\": 1e999}",
+                [ "'learningRate'"; "finite" ]
+                "not a number",
+                "{\"method\": \"simclr\", \"learningRate\": \"NaN\"}",
+                [ "'learningRate'"; "finite" ]
+                "a number for a text", "{\"method\": \"simclr\", \"given\": {\"teacher\": 3}}", [ "'given'" ]
+                "a name twice",
+                "{\"method\": \"simclr\", \"given\": {\"a\": \"x\", \"a\": \"y\"}}",
+                [ "Duplicate"; "'a'" ]
+                "a long value",
+                sprintf "{\"method\": \"simclr\", \"epochs\": \"%s\"}" (String('x', 1000)),
+                [ "'epochs'"; "xxx..." ]
                 "a text for a number", "{\"method\": \"simclr\", \"epochs\": \"three\"}", [ "epochs" ]
                 "a fraction for a whole number", "{\"method\": \"simclr\", \"batch\": 1.5}", [ "batch" ]
                 "a negative seed", "{\"method\": \"simclr\", \"seed\": -1}", [ "seed" ]

@@ -213,6 +213,13 @@ let tests =
                 "a fraction that is none", """{"__metadata__":{"real:r":"abc"}}"""
                 "metadata that are no texts", """{"__metadata__":{"whole:n":12}}"""
                 "metadata that are a list", """{"__metadata__":[]}"""
+                "metadata that are null", """{"__metadata__":null}"""
+                "a text that is null", """{"__metadata__":{"note":null}}"""
+                "a text twice", """{"__metadata__":{"note":"a","note":"b"}}"""
+                "a tensor twice",
+                """{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"x":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"""
+                "sizes whose product overflows",
+                """{"x":{"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]}}"""
             ]
             (fun (name, header) ->
                 balanced (fun () ->

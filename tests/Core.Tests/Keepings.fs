@@ -149,6 +149,22 @@ let tests =
                     let epoch = 1 + List.findIndex ((=) (List.min (means ()))) (means ())
                     Expect.equal (stepOf (Path.Combine(folder, best))) (int64 (4 * epoch)) "its checkpoint"))
 
+        test "a best checkpoint whose loss cannot be read counts as none" (fun () ->
+            inFolder (fun folder ->
+                let path = Path.Combine(folder, best)
+                let checkpoint = checkpointOf SimClr.method
+                Expect.isOk (Checkpoint.saveBest folder 0.1 checkpoint) "saved"
+                Expect.equal (Checkpoint.bestLoss folder) (Some 0.1) "as it was saved"
+                let metadata, tree = Expect.wantOk (Safetensors.read path) "read"
+
+                for text in [ ""; "low"; "null"; "[]" ] do
+                    let spoilt = metadata |> Map.remove "sha256" |> Map.add "loss" text
+                    Expect.isOk (Safetensors.write path spoilt tree) "written"
+                    Expect.isNone (Checkpoint.bestLoss folder) text
+
+                for x in Tree.tensors tree do
+                    x.Dispose()))
+
         test "without it there is none" (fun () ->
             inFolder (fun folder ->
                 trained folder ignore CancellationToken.None { configuration with Epochs = Some 1 }

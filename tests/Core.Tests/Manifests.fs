@@ -2,6 +2,7 @@
 module Manifests
 
 open System
+open System.Globalization
 open System.IO
 open System.Text.Json
 open Expecto
@@ -42,7 +43,7 @@ let tests =
                     "numbers"
                 let environment = found.GetProperty "environment"
                 Expect.isGreaterThan (environment.GetProperty("threads").GetInt32()) 0 "threads"
-                for field in [ "program"; "dotNet"; "system"; "processor"; "libTorch" ] do
+                for field in [ "program"; "dotNet"; "system"; "processor"; "torchSharp"; "libTorch" ] do
                     Expect.isNotWhitespace (environment.GetProperty(field: string).GetString()) field
                 let alone = Path.Combine(folder, "alone.json")
                 File.WriteAllText(alone, Configuration.toJson manifest.Configuration)
@@ -51,6 +52,54 @@ let tests =
                     (Directory.GetFiles folder |> Array.map Path.GetFileName |> Array.sort)
                     [| "alone.json"; "run.json" |]
                     "no temporary file stays"))
+
+        test "a manifest of an earlier version is read" (fun () ->
+            inFolder (fun folder ->
+                Expect.isOk (Manifest.save folder (manifest small 0L)) "saved"
+                let path = Path.Combine(folder, "run.json")
+                let now = File.ReadAllText path
+                let before =
+                    now
+                        .Replace("\"torchSharp\"", "\"torchSource\": \"system\", \"torch\"")
+                        .Replace("\"loss\"", "\"was\"")
+                Expect.notEqual before now "other fields"
+                File.WriteAllText(path, before)
+                Expect.equal (Manifest.configuration path) (Ok small) "to repeat"
+                Expect.equal (Manifest.ofRun folder) (Ok small) "to go on"))
+
+        test "every name in a manifest is in camelCase, and nothing in it is null" (fun () ->
+            inFolder (fun folder ->
+                let rec visit (element: JsonElement) =
+                    Expect.notEqual element.ValueKind JsonValueKind.Null "null"
+
+                    if element.ValueKind = JsonValueKind.Object then
+                        for field in element.EnumerateObject() do
+                            Expect.isTrue (Char.IsAsciiLetterLower field.Name[0]) field.Name
+                            Expect.all field.Name Char.IsAsciiLetter field.Name
+                            visit field.Value
+
+                Expect.isOk (Manifest.save folder (manifest small 3L)) "saved"
+                use json = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "run.json")))
+                visit json.RootElement))
+
+        testProperty "numbers keep every digit" (fun (loss: float) (seconds: float) ->
+            inFolder (fun folder ->
+                let saved = { manifest small 3L with Loss = loss; Seconds = seconds }
+                Expect.isOk (Manifest.save folder saved) "saved"
+                use json = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "run.json")))
+
+                for name, value in [ "loss", loss; "seconds", seconds ] do
+                    let field = json.RootElement.GetProperty name
+                    // Values that are not finite are written as strings.
+                    let found =
+                        if field.ValueKind = JsonValueKind.String then
+                            Double.Parse(field.GetString(), CultureInfo.InvariantCulture)
+                        else
+                            field.GetDouble()
+                    Expect.equal
+                        (BitConverter.DoubleToInt64Bits found)
+                        (BitConverter.DoubleToInt64Bits value)
+                        name))
 
         test "a manifest that is missing, damaged or cannot be written is told" (fun () ->
             inFolder (fun folder ->
@@ -66,7 +115,11 @@ let tests =
                         "{"
                         "[]"
                         "7"
+                        "null"
                         "{\"configuration\": 3}"
+                        "{\"configuration\": null}"
+                        "{\"configuration\": {\"method\": \"simclr\"}, \"configuration\": {}}"
+                        "{\"configuration\": {\"method\": \"simclr\"}, \"repeatable\": \"no\"}"
                         "{\"configuration\": {\"methods\": \"x\"}}"
                     ] do
                     File.WriteAllText(path, text)
