@@ -2,23 +2,23 @@ using System;
 using System.Collections.Generic;
 using System.Diagnostics.CodeAnalysis;
 using System.IO;
-using System.Linq;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Loader;
 using System.Text.RegularExpressions;
+using System.Threading;
 using TorchSharp;
 
 namespace AdvContrast.Engine;
 
 /// <summary>
 /// Loads libtorch where TorchSharp alone does not: on Linux with a libstdc++ older than GCC 13's (Debian 12,
-/// Ubuntu 22.04, RHEL 9), under F# Interactive, and from the PyTorch that <see cref="FolderVariable"/> names.
+/// Ubuntu 22.04), in F# scripts, and from the PyTorch that <see cref="FolderVariable"/> names.
 /// </summary>
-public static partial class LibTorch
+public static class LibTorch
 {
-    /// <summary>The environment variable that names the <c>lib</c> folder of a PyTorch to use.</summary>
+    /// <summary>The environment variable that names the <c>lib</c> folder of a PyTorch to use; on Linux.</summary>
     public const string FolderVariable = "ADVCONTRAST_LIBTORCH";
 
     private const string Bridge = "LibTorchSharp";
@@ -26,41 +26,48 @@ public static partial class LibTorch
     // In the order of their dependencies; a build for CPUs has no CUDA libraries.
     private static readonly string[] Libraries = ["c10", "torch_cpu", "c10_cuda", "torch_cuda", "torch"];
 
+    private static readonly Lock Loading = new();
     private static readonly Dictionary<string, nint> Loaded = [];
+    private static volatile bool isReady;
+    private static string folder = "";
+    private static string version = "";
 
     /// <summary>The version of libtorch that TorchSharp is built for.</summary>
-    public static string ExpectedVersion => string.Join('.', torch.__version__.Split('.').Take(3));
+    public static string ExpectedVersion => Natives.LibTorchVersion;
 
     /// <summary>The folder that libtorch was loaded from.</summary>
-    public static string Folder => Path.GetDirectoryName(NamedLibTorch() ?? Natives.Find("torch_cpu")) ?? "";
+    /// <exception cref="LibTorchException">libtorch is missing or cannot be loaded.</exception>
+    public static string Folder
+    {
+        get
+        {
+            Load();
+            return folder;
+        }
+    }
 
-    /// <summary>The version that libtorch itself states; the expected one where it cannot be asked.</summary>
+    /// <summary>The version that libtorch states; the expected one where it cannot be asked.</summary>
+    /// <exception cref="LibTorchException">libtorch is missing or cannot be loaded.</exception>
     public static string Version
     {
         get
         {
             Load();
-            return version.Value;
+            return version;
         }
     }
 
-    /// <summary>A sentence where libtorch is not of the version that TorchSharp is built for, else null.</summary>
-    public static string? Warning =>
-        Version == ExpectedVersion
-            ? null
-            : $"libtorch in {Folder} is version {Version}; TorchSharp is built for {ExpectedVersion}, so results may "
-                + "be wrong and the process may end.";
-
     /// <summary>
-    /// Loads libtorch, once. A program that uses <c>torch</c> before anything of AdvContrast calls this first; every
-    /// front door of AdvContrast calls it itself.
+    /// Loads libtorch, once. A program or script that uses <c>torch</c> before anything of AdvContrast calls this first;
+    /// AdvContrast's own entry points call it themselves. Writes a warning to standard error where
+    /// <see cref="FolderVariable"/> names a libtorch of another version.
     /// </summary>
     /// <exception cref="LibTorchException">libtorch is missing or cannot be loaded.</exception>
     public static void Load()
     {
-        lock (Loaded)
+        if (isReady) return;
+        lock (Loading)
         {
-            if (Loaded.ContainsKey(Bridge)) return;
             LoadLibraries();
             LoadBridge();
         }
@@ -72,7 +79,18 @@ public static partial class LibTorch
         {
             throw new LibTorchException($"TorchSharp cannot start: {FirstLine(e.InnerException ?? e)}", e);
         }
+        isReady = true;
     }
+
+    /// <summary>The first line of an error's message.</summary>
+    internal static string FirstLine(Exception e) => e.Message.Split('\n')[0].Trim();
+
+    /// <summary>A sentence where libtorch is not of the version that TorchSharp is built for, else null.</summary>
+    internal static string? Warning(string folder, string version) =>
+        version == ExpectedVersion
+            ? null
+            : $"AdvContrast: libtorch in {folder} is version {version}, and TorchSharp is built for {ExpectedVersion}: "
+                + "results may be wrong, and the process may end.";
 
     // malloc's settings and the number of threads count only before libtorch is loaded.
     [ModuleInitializer]
@@ -87,8 +105,9 @@ public static partial class LibTorch
     // Called only for libraries that the ordinary search has not found or could not load.
     private static nint Resolve(Assembly assembly, string name)
     {
-        if (assembly != typeof(torch).Assembly) return 0;
-        lock (Loaded)
+        // F# Interactive does not know where a script's native libraries are.
+        if (assembly != typeof(torch).Assembly) return Natives.Find(name) is { } path ? LoadFile(path) : 0;
+        lock (Loading)
         {
             LoadLibraries();
             if (name == Bridge) LoadBridge();
@@ -99,37 +118,39 @@ public static partial class LibTorch
     // By full path: by name the process could take a libtorch that the system has.
     private static void LoadLibraries()
     {
-        if (Loaded.Count > 0) return;
-        var libTorch = NamedLibTorch() ?? Natives.Find("torch_cpu") ?? throw Missing();
-        var folder = Path.GetDirectoryName(libTorch)!;
+        if (folder != "") return;
+        var named = NamedFolder();
+        var found = named ?? Path.GetDirectoryName(Natives.Find("torch_cpu")) ?? throw Missing("torch_cpu");
         foreach (var name in Libraries)
         {
-            var path = Path.Combine(folder, Natives.FileName(name));
+            var path = Path.Combine(found, Natives.FileName(name));
             if (!File.Exists(path)) continue;
             Loaded[name] = LoadFile(path);
-            if (NamedLibTorch() is not null) Natives.Answer(Loaded[name], name);
+            if (named is not null) Natives.AnswerWith(Loaded[name], name);
         }
+        version = StatedVersion(Loaded["torch_cpu"]);
+        if (Warning(found, version) is { } warning) Console.Error.WriteLine(warning);
+        folder = found;
     }
 
     private static void LoadBridge()
     {
         if (Loaded.ContainsKey(Bridge)) return;
-        var path = Natives.Find(Bridge) ?? throw Missing();
+        var path = Natives.Find(Bridge) ?? throw Missing(Bridge);
         if (NativeLibrary.TryLoad(path, out var handle)) Loaded[Bridge] = handle;
-        else Loaded[Bridge] = LoadFile(OperatingSystem.IsLinux() ? WeakBridge.Copy(path) : path);
+        else Loaded[Bridge] = OperatingSystem.IsLinux() ? WeakBridge.Load(path) : LoadFile(path);
     }
 
-    private static string? NamedLibTorch()
+    private static string? NamedFolder()
     {
         if (Environment.GetEnvironmentVariable(FolderVariable) is not { Length: > 0 } named) return null;
         if (!OperatingSystem.IsLinux())
             throw new LibTorchException($"{FolderVariable} is read on Linux alone; unset it to use the package's libtorch.");
-        var path = Path.GetFullPath(Path.Combine(named, Natives.FileName("torch_cpu")));
-        return File.Exists(path)
-            ? path
+        var file = Natives.FileName("torch_cpu");
+        return File.Exists(Path.Combine(named, file))
+            ? Path.GetFullPath(named)
             : throw new LibTorchException(
-                $"{FolderVariable} names {named}, which has no {Path.GetFileName(path)}; name the lib folder of a "
-                + "PyTorch, or unset it.");
+                $"{FolderVariable} names {named}, which has no {file}; name the lib folder of a PyTorch, or unset it.");
     }
 
     private static nint LoadFile(string path)
@@ -144,25 +165,21 @@ public static partial class LibTorch
         }
     }
 
-    private static LibTorchException Missing() => new(
-        $"there is no libtorch: reference the package libtorch-cpu-{Natives.Platform}, or set {FolderVariable} to the "
-        + "lib folder of a PyTorch of the same version.");
-
-    private static string FirstLine(Exception e) => e.Message.Split('\n')[0].Trim();
-
-    private static readonly Lazy<string> version = new(() => StatedVersion() ?? ExpectedVersion);
+    private static LibTorchException Missing(string library) => new(
+        $"there is no {Natives.FileName(library)} beside the program or in its packages: reference the package "
+            + $"libtorch-cpu-{Natives.Platform} {Natives.LibTorchVersion}, or set {FolderVariable} to the lib folder of a "
+            + "PyTorch of this version.");
 
     // at::show_config() lists the build's settings, TORCH_VERSION among them. It returns a std::string: a pointer to
     // the characters and their number.
-    private static unsafe string? StatedVersion()
+    private static unsafe string StatedVersion(nint libTorch)
     {
-        if (!OperatingSystem.IsLinux()
-            || !NativeLibrary.TryGetExport(Loaded["torch_cpu"], "_ZN2at11show_configB5cxx11Ev", out var export))
-            return null;
+        if (!OperatingSystem.IsLinux()) return ExpectedVersion;
+        if (!NativeLibrary.TryGetExport(libTorch, "_ZN2at11show_configB5cxx11Ev", out var export)) return "unknown";
         var text = stackalloc nint[4];
         ((delegate* unmanaged<nint*, nint*>)export)(text);
         var settings = Marshal.PtrToStringUTF8(text[0], (int)text[1]);
         var found = Regex.Match(settings, @"TORCH_VERSION=(\d+\.\d+\.\d+)");
-        return found.Success ? found.Groups[1].Value : null;
+        return found.Success ? found.Groups[1].Value : "unknown";
     }
 }

@@ -1,49 +1,93 @@
 using System;
 using System.IO;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 
 namespace AdvContrast.Engine;
 
 /// <summary>
-/// A copy of TorchSharp's library for Linux with a libstdc++ older than GCC 13's, in the user's cache.
+/// Loads TorchSharp's library on Linux with a libstdc++ older than GCC 13's, from a copy in the user's cache.
 /// </summary>
 /// <remarks>
 /// The library requires the version GLIBCXX_3.4.32 for one symbol, std::ios_base_library_init, which no relocation
-/// uses. The copy marks that version as weak, so the loader accepts a libstdc++ without it.
+/// uses. The copy marks that version as weak, so that the loader accepts a libstdc++ without it.
 /// </remarks>
 internal static class WeakBridge
 {
     private const string NewestVersion = "GLIBCXX_3.4.32";
 
-    /// <summary>The path of the copy, which is written where it is missing.</summary>
+    /// <summary>Loads the copy, which is written where it is missing or damaged.</summary>
     /// <param name="path">The library of the package, which is left as it is.</param>
-    /// <exception cref="LibTorchException">The library is not as expected, or no folder can be written.</exception>
-    internal static string Copy(string path)
+    /// <exception cref="LibTorchException">The library is not as expected, or the copy cannot be loaded.</exception>
+    internal static nint Load(string path)
     {
+        var name = Path.GetFileName(path);
         try
         {
             var bytes = File.ReadAllBytes(path);
-            var folder = Path.Combine(UserCache.Folder, Convert.ToHexString(SHA256.HashData(bytes)));
-            var copy = Path.Combine(folder, Path.GetFileName(path));
-            if (File.Exists(copy)) return copy;
+            var hash = Convert.ToHexString(SHA256.HashData(bytes));
             ElfFile.WeakenVersion(bytes, NewestVersion);
+            if (TryCopy(Path.Combine(Cache(), hash), name, bytes) is { } copy) return NativeLibrary.Load(copy);
+
+            // The folder is this user's alone, and the library needs no file once it is loaded.
+            var folder = Directory.CreateTempSubdirectory("advcontrast-");
+            try
+            {
+                return NativeLibrary.Load(Write(folder.FullName, name, bytes));
+            }
+            finally
+            {
+                folder.Delete(recursive: true);
+            }
+        }
+        catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException
+            or DllNotFoundException or BadImageFormatException)
+        {
+            throw new LibTorchException(
+                $"{path} needs a libstdc++ with {NewestVersion} (Debian 13, Ubuntu 24.04), and could not be adapted to "
+                    + $"this system's: {LibTorch.FirstLine(e)}", e);
+        }
+    }
+
+    /// <summary>The path of the copy, or null where there is no such folder and none can be written.</summary>
+    internal static string? TryCopy(string folder, string name, byte[] bytes)
+    {
+        if (!Path.IsPathFullyQualified(folder)) return null;
+        try
+        {
+            var copy = Path.Combine(folder, name);
+            if (File.Exists(copy) && File.ReadAllBytes(copy).AsSpan().SequenceEqual(bytes)) return copy;
             Directory.CreateDirectory(folder);
-            var part = Path.Combine(folder, $"{Guid.NewGuid():N}.part");
+            return Write(folder, name, bytes);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    // Renaming is atomic: another process sees no file or all of it.
+    private static string Write(string folder, string name, byte[] bytes)
+    {
+        var copy = Path.Combine(folder, name);
+        var part = Path.Combine(folder, $"{Guid.NewGuid():N}.part");
+        try
+        {
             File.WriteAllBytes(part, bytes);
             File.Move(part, copy, overwrite: true);
             return copy;
         }
-        catch (InvalidDataException e)
+        finally
         {
-            throw new LibTorchException(
-                $"{path} cannot be loaded by this system's libstdc++, and not be adapted to it: {e.Message}. Use "
-                + "Debian 13, Ubuntu 24.04 or newer, or the TorchSharp package that AdvContrast names.", e);
+            File.Delete(part);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new LibTorchException(
-                $"a copy of {path} for this system's libstdc++ cannot be written: {e.Message} Set XDG_CACHE_HOME to a "
-                + "folder that can be written.", e);
-        }
+    }
+
+    private static string Cache()
+    {
+        var named = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
+        var home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
+        var cache = string.IsNullOrEmpty(named) ? Path.Combine(home, ".cache") : named;
+        return Path.Combine(cache, "advcontrast");
     }
 }

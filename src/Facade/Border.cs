@@ -48,6 +48,7 @@ internal static class Border
     {
         try
         {
+            LibTorch.Load();
             return work();
         }
         catch (LibTorchException e)

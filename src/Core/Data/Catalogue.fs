@@ -1,6 +1,7 @@
 namespace AdvContrast.Core
 
 open System
+open AdvContrast.Engine
 
 /// A file that a data set's makers give out.
 type Remote = {
@@ -210,4 +211,6 @@ module Catalogue =
             match folder with
             | None when listing.NeedsFolder ->
                 Result.Error(Error.BadOption("--data", sprintf "the data set '%s' needs its folder." name))
-            | folder -> listing.Read choice (Option.defaultValue "" folder) train)
+            | folder ->
+                LibTorch.Load()
+                listing.Read choice (Option.defaultValue "" folder) train)

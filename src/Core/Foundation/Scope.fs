@@ -1,6 +1,7 @@
 namespace AdvContrast.Core
 
 open System.Collections.Generic
+open AdvContrast.Engine
 open TorchSharp
 
 /// Who frees native memory. Inputs are borrowed; a result belongs to the caller's current dispose scope; a
@@ -11,6 +12,7 @@ module Scope =
     /// Runs the body in a scope of its own and hands the tensors named to the caller's scope; those that
     /// belong to another scope already stay where they are.
     let keeping (tensors: 'a -> Tensor seq) (body: unit -> 'a) =
+        LibTorch.Load()
         use scope = torch.NewDisposeScope()
         let result = body ()
 

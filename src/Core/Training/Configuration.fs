@@ -108,6 +108,7 @@ module Configuration =
 
     /// The device by name. Error where it is not there.
     let device (name: string) =
+        LibTorch.Load()
         let refuse problem = Error(Error.BadOption("--device", sprintf "'%s' %s" name problem))
 
         // TorchSharp's own parser initialises the device that it parses, and raises where it is not there.

@@ -4,6 +4,7 @@ open System
 open System.IO
 open System.Security.Cryptography
 open System.Text.Json
+open AdvContrast.Engine
 open TorchSharp
 
 /// The safetensors layout: eight bytes of length, a JSON header, raw little-endian values. Loading one never
@@ -145,6 +146,7 @@ module Safetensors =
 
             let entries = List.map entry tensors
             let numbers, texts = numbers metadata
+            LibTorch.Load()
             // Until all of them are there and right, they belong to this scope.
             use _ = torch.NewDisposeScope()
 
