@@ -4,6 +4,7 @@ module Assaults
 open System.Buffers.Binary
 open System.IO
 open Expecto
+open AdvContrast.Testing
 open User
 
 let private second (folder: Folder) = succeed folder (tiny + " --seed 2 --out other") |> ignore
@@ -99,6 +100,7 @@ let private autoattack () =
     let output = succeed folder "attack --from run --images 3 --attack autoattack --threat linf:0.5 --out x"
     Expect.stringContains output "autoattack" "attacks in turn"
 
+[<Tests>]
 let tests =
     testList "Assaults" [
         testCase "attack makes images, keeps them, shows them, and tries them on another run" makes

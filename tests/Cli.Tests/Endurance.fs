@@ -4,7 +4,7 @@ module Endurance
 open System
 open System.IO
 open Expecto
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open User
 
 let private command =
@@ -71,6 +71,7 @@ let private fullDisk () =
     succeed folder "pretrain --resume elsewhere" |> ignore
     Expect.isTrue (bytes folder "elsewhere" = uninterrupted.Value) "the bytes of an undisturbed run"
 
+[<Tests>]
 let tests =
     testList "Endurance" [
         testCase "a run that is killed twice ends as if it had not been" (survives 2 1)

@@ -41,6 +41,7 @@ type private Server(status: int, body: byte[]) =
 
 let private get (home: string) folder arguments = runIn [ "ADVCONTRAST_MIRROR", home ] folder arguments
 
+[<Tests>]
 let tests =
     testList "Fetching" [
         testCase "a file that the server does not have" (fun () ->

@@ -6,6 +6,7 @@ open System.Buffers.Binary
 open System.IO
 open System.IO.Compression
 open Expecto
+open AdvContrast.Testing
 open User
 
 // --- CIFAR-10's binary layout: a label and 3 x 32 x 32 bytes a record
@@ -269,6 +270,7 @@ let private spoiltManifests = [
     "a method that there is not", text _.Replace("simclr", "simcrl"), 3, "'simclr'"
 ]
 
+[<Tests>]
 let tests =
     testList "Files" [
         trains "cifar10" cifar

@@ -16,6 +16,7 @@ let private looks name arguments (patterns: string list) =
 
         Expect.isEmpty folder.Entries "what is left behind")
 
+[<Tests>]
 let tests =
     testList "Looks" [
         looks "help" "--help" [

@@ -95,6 +95,7 @@ let private withoutLibTorch command =
         runIn [ "ADVCONTRAST_LIBTORCH", "/nonexistent" ] folder command |> isRefusal 7 "build.fsx setup"
         Expect.equal folder.Entries before "what is in the folder")
 
+[<Tests>]
 let tests =
     testList "Misuse" [
         for command, says in

@@ -3,6 +3,7 @@ module Runs
 
 open System.IO
 open Expecto
+open AdvContrast.Testing
 open User
 
 let private checkpoint (folder: Folder) run =
@@ -158,6 +159,7 @@ let private fallsBack () =
     let output = succeed folder "evaluate --from run --images 20 --attack fgsm"
     Expect.stringContains output "The checkpoint before it is used" "the warning"
 
+[<Tests>]
 let tests =
     testList "Runs" [
         testCase "pretrain leaves a run and its figures" pretrains

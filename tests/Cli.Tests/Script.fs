@@ -4,6 +4,7 @@ module Script
 open System.IO
 open System.Text.RegularExpressions
 open Expecto
+open AdvContrast.Testing
 open User
 
 let private run script =
@@ -33,6 +34,7 @@ let private composes () =
     let lines = File.ReadAllLines(Path.Combine(root.Value, "samples", "method.fsx"))
     Expect.isLessThan lines.Length 41 "lines of the script"
 
+[<Tests>]
 let tests =
     testList "Script" [
         testCase "samples/pretrain.fsx prints its accuracies" prints

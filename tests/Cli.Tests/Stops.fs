@@ -5,6 +5,7 @@ open System
 open System.Diagnostics
 open System.IO
 open Expecto
+open AdvContrast.Testing
 open User
 
 let private interrupt (child: Process) =
@@ -46,6 +47,7 @@ let private leavesNothing command () =
     finish child |> isRefusal 130 "Stopped"
     Expect.equal folder.Entries before "what is in the folder"
 
+[<Tests>]
 let tests =
     testList "Stops" [
         testCase "pretrain stops with a checkpoint that --resume finishes" goesOn

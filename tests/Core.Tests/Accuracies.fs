@@ -8,7 +8,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -29,6 +29,7 @@ let private stub: Attack =
             Flags = if Array.contains 0L draw.Ids then Set [ "zero gradient" ] else Set.empty
         })
 
+[<Tests>]
 let tests =
     testList "Accuracies" [
         testTheory

@@ -6,6 +6,7 @@ open System.Threading
 open Expecto
 open TorchSharp
 open AdvContrast.Core
+open AdvContrast.Testing
 open Fixtures
 open Laws
 
@@ -62,6 +63,7 @@ let private failing epoch : View =
         if draw.Epoch >= epoch then raise (TimeoutException "no view")
         x.alias ())
 
+[<Tests>]
 let tests =
     testList "Aheads" [
         testCase

@@ -4,13 +4,14 @@ module ApgdForms
 open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
 open Breaking
 open Walking
 
+[<Tests>]
 let tests =
     testList "ApgdForms" [
         testTheory

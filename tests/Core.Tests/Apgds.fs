@@ -4,13 +4,13 @@ module Apgds
 open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
 open Breaking
 open Walking
 
+[<Tests>]
 let tests =
     testList "Apgds" [
         law "every norm and loss: all is as a slow attack has it" (fun how s ->

@@ -32,6 +32,7 @@ let private archive (folder: string) (inner: string) (files: (string * byte[]) l
     Directory.Delete(source, true)
     packed.ToArray()
 
+[<Tests>]
 let tests =
     testList "Archives" [
         test "an archive is unpacked whole or not at all" (fun () ->

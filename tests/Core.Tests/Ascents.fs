@@ -5,12 +5,13 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
 open Climbing
 
+[<Tests>]
 let tests =
     testList "Ascents" [
         // On a linear function each coordinate goes its way until ball or box end it.

@@ -5,12 +5,13 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
 open Breaking
 
+[<Tests>]
 let tests =
     testList "Assaults" [
         // The whole report against a loop over plain arrays, one sample at a time.

@@ -63,6 +63,7 @@ let private agrees case (x: Tensor) =
 
 let private input name case = Reference.array [ "inputs"; name ] case
 
+[<Tests>]
 let tests =
     testList "Attackers" [
         for name, m in [ "plain", Clae.overPlain; "uel", Clae.overSpread; "simclr", Clae.method ] do

@@ -4,6 +4,7 @@ module Audits
 open Expecto
 open TorchSharp
 open AdvContrast.Core
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -54,6 +55,7 @@ let private refusal parts change =
     let classify, images, labels, threat = change (classify, images, labels, threat)
     refuses parts (fun () -> Subject.create classify None images labels threat 1UL brief |> ignore) "refused"
 
+[<Tests>]
 let tests =
     testList "Audits" [
         for lesson in lessons do

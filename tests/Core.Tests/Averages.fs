@@ -4,6 +4,7 @@ module Averages
 open Expecto
 open TorchSharp
 open AdvContrast.Core
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -38,6 +39,7 @@ let private stepped (method: Method) =
 let private follow (before: Tensor) (now: Tensor) =
     plus (times 0.75 (floats before)) (times 0.25 (floats now))
 
+[<Tests>]
 let tests =
     testList "Averages" [
         test "an average with statistics of its own moves them by its own batches" (fun () ->

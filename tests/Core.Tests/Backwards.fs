@@ -52,6 +52,7 @@ let private perturbing size =
     let m = own [ "v", View.identity ] [ Pass.train "p" [ "v" ] clean ] (square "p" "v")
     { m with Step = { m.Step with WeightStep = Schedule.constant size } }
 
+[<Tests>]
 let tests =
     testList "Backwards" [
         test "an attack that leaks adds the gradients of all its looks to the step's" (fun () ->

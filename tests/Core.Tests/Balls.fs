@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Laws
 open Oracles
@@ -59,6 +59,7 @@ let private many norm d count =
     let threat = { Threat.create norm 0.7 with Box = None }
     rows (Ball.randomStart threat draw origin) |> Array.map (times (1.0 / threat.Radius))
 
+[<Tests>]
 let tests =
     testList "Balls" [
         law "lengths are the norms" (fun s ->

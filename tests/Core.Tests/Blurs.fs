@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
@@ -16,6 +15,7 @@ let private blurs size =
     let x = images source 40 2 size
     x, Blur.gaussian.Run (place 40) x
 
+[<Tests>]
 let tests =
     testList "Blurs" [
         test "a constant image stays: kernels sum to one" (fun () ->

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -81,6 +81,7 @@ let private inside threat message (s: Scene) =
         let wrong = guesses s.Classify harm.Images |> Array.map2 (<>) s.Y
         Expect.equal (truths harm.Success) wrong (sprintf "%s, %s: success" message name)
 
+[<Tests>]
 let tests =
     testList "Boxes" [
         testPropertyN

@@ -5,12 +5,12 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
 open Nets
 
+[<Tests>]
 let tests =
     testList "Branches" [
         testList "branches" [

@@ -7,7 +7,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -55,6 +55,7 @@ let private run keep from dataset =
 let private start dataset = Cascade.start "key" cpu (even dataset) dataset
 let private keepNothing _ = Ok()
 
+[<Tests>]
 let tests =
     testList "Cascades" [
         test "an image is robust where none of them breaks it, and each stage sees what is left" (fun () ->

@@ -63,6 +63,7 @@ let private stoppedEverywhere folder (c: Configuration) =
     let weights = go (fun watch stop -> Workbench.pretrain (Some folder) watch stop c)
     weights, stops, List.ofSeq parts
 
+[<Tests>]
 let tests =
     testList "Chains" [
         for chain in chains do

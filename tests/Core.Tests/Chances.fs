@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
@@ -29,6 +28,7 @@ let private meanOf (drawn: float[][] seq) =
     let slopes = drawn |> Seq.map (fun w -> minus w[1] w[0]) |> Array.ofSeq
     Array.init slopes[0].Length (fun i -> slopes |> Array.averageBy (Array.item i))
 
+[<Tests>]
 let tests =
     testList "Chances" [
         testProperty

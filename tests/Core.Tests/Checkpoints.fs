@@ -57,6 +57,7 @@ let private spoil (path: string) =
 
 let private names folder = Directory.GetFileSystemEntries folder |> Array.map Path.GetFileName |> Array.sort
 
+[<Tests>]
 let tests =
     testList "Checkpoints" [
         for method in [ SimClr.method; Acl.dualStream ] do

@@ -223,4 +223,5 @@ let private strength =
             warns (Strength.worstCase { worst with Correct = 10; Total = 20 } s) "twenty images tell little")
     ]
 
+[<Tests>]
 let tests = testList "Checks" [ words; answers; strength ]

@@ -4,11 +4,11 @@ module Clocks
 open Expecto
 open FsCheck
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Laws
 
 let private after steps p = Seq.fold (fun p _ -> Progress.next p) p (seq { 1..steps })
 
+[<Tests>]
 let tests =
     testList "Clocks" [
         test "a run starts at nought" (fun () ->

@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Laws
 
@@ -96,6 +95,7 @@ let private agrees seed (x: float[][]) k most =
     Expect.equal fast.Settled settled "settled"
     empty
 
+[<Tests>]
 let tests =
     testList "Clusters" [
         law "a try equals the slow version, whatever the number of rounds" (fun seed (source, x, k) ->

@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
@@ -31,6 +30,7 @@ let private factors (before: Tensor) (after: Tensor) (other: float[] -> float[])
         (rows before)
         (rows after)
 
+[<Tests>]
 let tests =
     testList "Colours" [
         test "a jitter of strength nought changes nothing" (fun () ->

@@ -10,7 +10,6 @@ open FSharp.Reflection
 open FsToolkit.ErrorHandling
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Laws
 
@@ -78,6 +77,7 @@ let private looking c (look: Training -> 'a) =
 
 let private faults c = Expect.wantError (Configuration.check c) "faults"
 
+[<Tests>]
 let tests =
     testList "Configurations" [
         testProperty "JSON gives back what was written" (fun (seed: int) ->

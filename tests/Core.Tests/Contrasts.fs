@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Contrasting
 open Laws
@@ -103,6 +103,7 @@ let private laws contrast =
             Expect.equal (number loss) (number expected) "value")
     ]
 
+[<Tests>]
 let tests =
     testList "Contrasts" [
         yield! List.map laws contrasts

@@ -4,7 +4,7 @@ module Convolutions
 open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -40,6 +40,7 @@ let private full: Tensor list -> Tensor list = List.map _.``to``(torch.float64)
 let private inLayout isLast (inputs: Tensor list) =
     if isLast then inputs |> List.map Network.channelsLast else inputs
 
+[<Tests>]
 let tests =
     testList "Convolutions" [
         testPropertyN 60 "the sums are libtorch's, gradients too" (fun (seed: int) ->

@@ -6,7 +6,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -64,6 +64,7 @@ let private greedy count (wanted: float[][] -> float[][]) (gradients: float[][][
         moved, chosen @ [ best ])
     |> snd
 
+[<Tests>]
 let tests =
     testList "Coresets" [
         test "until the first choice all batches are trained on, then the chosen ones alone" (fun () ->

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -52,6 +52,7 @@ let private windowOf size (cropped: float[]) =
         Y = ((at 1 m m + at 1 (m - 1) m) / 2.0 - middle) / scale
     }
 
+[<Tests>]
 let tests =
     testList "Crops" [
         test "windows lie in the image, with area and aspect as said, half of them flipped" (fun () ->

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Derivatives
 open Laws
@@ -86,6 +86,7 @@ let private drawn count name check =
             let crops = [ for _ in 1 .. source.Whole(2, 4) -> source.Rows(n, d) ]
             check source (source.Uniform(0.0, 200.0)) (source.Uniform(0.05, 1.0)) crops))
 
+[<Tests>]
 let tests =
     testList "Crowds" [
         drawn 100 "equals the formula, number by number, whichever Gram matrix is smaller" (fun _ w e crops ->

@@ -7,7 +7,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -21,6 +21,7 @@ let private made n =
 
 let private digest (x: Tensor) = x |> Tree.bytes |> SHA256.HashData |> Convert.ToHexString
 
+[<Tests>]
 let tests =
     testList "Datasets" [
         testProperty

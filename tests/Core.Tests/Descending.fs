@@ -1,9 +1,9 @@
 /// Update rules taken for a few steps, by tensors and by plain arrays.
 module Descending
 
+open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Climbing
 open Derivatives
@@ -109,6 +109,7 @@ let private laws form =
             halves (form.Fast(0.5, 2.0)) [ for _ in 1 .. form.Inputs -> source.Rows(5, 4) ])
     ]
 
+[<Tests>]
 let tests =
     testList "Distillations" [
         yield! List.map laws forms

@@ -24,6 +24,7 @@ let private spoiled step (spoil: Tensor -> Tensor) =
 
 let private train folder m = Workbench.train (Some folder) ignore forever (brief "") m
 
+[<Tests>]
 let tests =
     testList "Divergences" [
         for what, spoil in

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Laws
 open Breaking
@@ -34,6 +34,7 @@ let private drawn (seed: int) least n k =
     let some () = Array.init n (fun _ -> source.Whole(0, k - 1))
     z, some (), some ()
 
+[<Tests>]
 let tests =
     testList "Dlrs" [
         testProperty

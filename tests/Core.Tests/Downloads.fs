@@ -8,6 +8,7 @@ open System.Security.Cryptography
 open System.Threading
 open Expecto
 open AdvContrast.Core
+open AdvContrast.Testing
 open Laws
 open Serving
 
@@ -46,6 +47,7 @@ let private unreachable (parts: string list) result message =
     | Error.Unreachable _ as error -> says parts error message
     | other -> failtestf "%s: another kind of error: %A" message other
 
+[<Tests>]
 let tests =
     testList "Downloads" [
         test "a file comes whole, is checked, and how much has come is told" (fun () ->

@@ -6,7 +6,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Laws
 
@@ -31,6 +31,7 @@ let private words (counter: uint32 list) (key: uint32 list) =
 let private place = Draw.create 7UL "test" [||]
 let private many n = { place with Ids = Array.init n int64 }
 
+[<Tests>]
 let tests =
     testList "Draws" [
         // The known answers that come with Random123, for ten rounds.

@@ -5,6 +5,7 @@ open System
 open Expecto
 open TorchSharp
 open AdvContrast.Core
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -54,6 +55,7 @@ let private cascade = {
                     name, attack)
 }
 
+[<Tests>]
 let tests =
     testList "Economies" [
         test "a cascade spends no pass and no gradient on what is solved, and says what it spends" (fun () ->

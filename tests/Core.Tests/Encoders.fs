@@ -8,11 +8,11 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
 
+[<Tests>]
 let tests =
     testList "Encoders" [
         for method in [ SimClr.method; Acl.dualStream ] do

@@ -5,12 +5,13 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
 open Making
 
+[<Tests>]
 let tests =
     testList "Engines" [
         for name, method in methods do

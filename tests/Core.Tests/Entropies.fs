@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Laws
 
@@ -14,6 +13,7 @@ let private labels (values: int[]) : Tensor = torch.tensor (Array.map int64 valu
 let private gradient (loss: Tensor) (x: Tensor) =
     (torch.autograd.grad (ResizeArray [ loss.sum () ], ResizeArray [ x ]))[0]
 
+[<Tests>]
 let tests =
     testList "Entropies" [
         testProperty

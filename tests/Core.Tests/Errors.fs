@@ -5,7 +5,6 @@ open System
 open Expecto
 open FSharp.Reflection
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Laws
 
 // One of each, with what its sentence must hold.
@@ -34,6 +33,7 @@ let rec private changes (a: char list) (b: char list) =
 
 let private methods = [ "simclr"; "acl-ds"; "a-infonce"; "deacl" ]
 
+[<Tests>]
 let tests =
     testList "Errors" [
         test "there is an example of every kind" (fun () ->

@@ -8,7 +8,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -23,6 +23,7 @@ let private evaluation: Evaluation = {
 // The same on the few images in a folder.
 let private onFew folder = { evaluation with Dataset = Some "fashion-mnist"; Data = Some folder }
 
+[<Tests>]
 let tests =
     testList "Evaluations" [
         test "fits, measures and tells how far it is" (fun () ->

@@ -63,6 +63,7 @@ let private forms = [
             advCl (ManyViews.asymmetric >> fun f -> f { Pull = 0.2; Weight = 1.0 }) denominator
 ]
 
+[<Tests>]
 let tests =
     testList "Extremes" [
         for name, count, loss in forms do

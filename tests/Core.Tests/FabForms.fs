@@ -6,7 +6,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -14,6 +14,7 @@ open Breaking
 open Bordering
 open Bounding
 
+[<Tests>]
 let tests =
     testList "FabForms" [
         test "later runs depend on the seed and the image's id" (fun () ->

@@ -9,7 +9,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Laws
 
@@ -81,6 +80,7 @@ let private example () : Tree =
         "z", Value(single (tensor [ 2 ] [| 5.0; 6.0 |]))
     ]
 
+[<Tests>]
 let tests =
     testList "Files" [
         testProperty

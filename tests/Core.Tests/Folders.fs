@@ -39,6 +39,7 @@ let private decodable =
 
 let private labels (set: Dataset) = wholes set.Labels |> List.ofArray
 
+[<Tests>]
 let tests =
     testList "Folders" [
         test "image folders: the classes in the order of their names, the images too" (fun () ->

@@ -4,6 +4,7 @@ module Foldings
 open Expecto
 open TorchSharp
 open AdvContrast.Core
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -47,6 +48,7 @@ let private bothWays (method: Method) =
     let run precision = Engine.run { machine with Precision = precision } method everything state batch
     state, run Precision.Plain, run Precision.Float32
 
+[<Tests>]
 let tests =
     testList "Foldings" [
         testList "a folded network is the network in eval mode" [

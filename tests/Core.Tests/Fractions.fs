@@ -4,7 +4,7 @@ module Fractions
 open Expecto
 open FsCheck
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Laws
 
@@ -15,6 +15,7 @@ let private uneven (seed: int) n =
     let pixels = Array.init (2 * n) (fun i -> byte (if i % 2 = 0 then i / 2 % 256 else i / 512))
     Dataset.ofBytes "uneven" pixels [| int64 n; 1L; 1L; 2L |] labels 4 [ 0.5 ] [ 0.5 ]
 
+[<Tests>]
 let tests =
     testList "Fractions" [
         testPropertyN

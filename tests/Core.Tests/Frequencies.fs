@@ -6,6 +6,7 @@ open System.Numerics
 open Expecto
 open TorchSharp
 open AdvContrast.Core
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -54,6 +55,7 @@ let private wave h w u v phase =
                 cos (2.0 * Math.PI * turns + phase)
     |]
 
+[<Tests>]
 let tests =
     testList "Frequencies" [
         for h, w in [ 8, 8; 7, 7; 6, 9; 5, 4; 1, 6; 3, 2 ] do

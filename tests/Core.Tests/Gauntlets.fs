@@ -4,6 +4,7 @@ module Gauntlets
 open Expecto
 open TorchSharp
 open AdvContrast.Core
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -75,6 +76,7 @@ let private every name check =
                     Scope.value (fun () -> check attack (sceneOf scene)))
     ]
 
+[<Tests>]
 let tests =
     testList "Gauntlets" [
         every "images given stay, results lie in ball and box, success is theirs" (fun attack s ->

@@ -20,6 +20,7 @@ let private stagesOf (c: Configuration) folder =
     let weights = pretrained folder watch c
     List.ofSeq seen, weights
 
+[<Tests>]
 let tests =
     testList "Givens" [
         test "a run takes the place of a stage, and its epochs go to the others" (fun () ->

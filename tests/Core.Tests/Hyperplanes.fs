@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Laws
 open Oracles
@@ -79,6 +79,7 @@ let private onBorder (source: Source) (low, high) slope value (x: float[]) =
     let share = at a / (at a - at b)
     if at a * at b < 0.0 then Some(plus (times (1.0 - share) a) (times share b)) else None
 
+[<Tests>]
 let tests =
     testList "Hyperplanes" [
         law "a move is as the slow one has it" (fun s ->

@@ -10,7 +10,7 @@ open System.Text.Json
 open Expecto
 open FsCheck
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Laws
 
@@ -257,6 +257,7 @@ let private upright row column (stored: Raster) : Raster =
 
     { stored with Width = width; Height = height; Pixels = pixels }
 
+[<Tests>]
 let tests =
     testList "Images" [
         for case in list "cases" do

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Derivatives
 open Laws
@@ -116,6 +116,7 @@ let private laws loss =
             halves (loss.Fast Invariance.proper 0.5) [ for _ in 1 .. loss.Inputs -> source.Rows(5, 4) ])
     ]
 
+[<Tests>]
 let tests =
     testList "Invariances" [
         yield! List.map laws two

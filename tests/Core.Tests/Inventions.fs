@@ -39,6 +39,7 @@ let private train folder watch stop = Workbench.train folder watch stop (brief "
 
 let private trained folder = Expect.wantOk (told (train folder ignore forever)) "trained"
 
+[<Tests>]
 let tests =
     testList "Inventions" [
         test

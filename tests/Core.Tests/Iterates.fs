@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
@@ -18,6 +17,7 @@ let private ofCase case =
     Reference.whole [ "params"; "steps" ] case,
     Reference.real [ "params"; "alpha" ] case
 
+[<Tests>]
 let tests =
     testList "Iterates" [
         law "a look gives value and gradient, and a graph to nobody" (fun s ->

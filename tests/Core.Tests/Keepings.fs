@@ -54,6 +54,7 @@ let private watching () =
     let means () = losses |> List.ofSeq |> List.chunkBySize 4 |> List.map List.average
     means, (fun (e: Event) -> losses.Add e.Loss)
 
+[<Tests>]
 let tests =
     testList "Keepings" [
         test "a rhythm is an epoch, a number of steps or of minutes" (fun () ->

@@ -6,7 +6,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Contrasting
 open Laws
@@ -88,6 +88,7 @@ let private law name check =
             let slow, anchors, candidates = drawn source
             check source slow anchors candidates))
 
+[<Tests>]
 let tests =
     testList "Kernels" [
         law "a term a pair, as the formula reads" (fun _ slow anchors candidates ->

@@ -6,7 +6,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -40,6 +40,7 @@ let private slowly (knn: Knn) (bank: float[][]) (labels: int[]) (features: float
             |> Array.sumBy (fun (alike, label) ->
                 if label = k then exp ((alike - fst voters[0]) / knn.Temperature) else 0.0)))
 
+[<Tests>]
 let tests =
     testList "Knns" [
         law "votes are those of a sorted list" (fun source ->

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -87,6 +87,7 @@ let private normCase (seed: int) spatial =
     let parameters, buffers = shaken source (norm.Init(draw 1UL))
     x, parameters, buffers
 
+[<Tests>]
 let tests =
     testList "Layers" [
         testPropertyN 40 "a convolution equals nested loops" (fun (seed: int) ->

@@ -52,6 +52,7 @@ let private planes size (pixels: byte[]) = Array.init pixels.Length (fun i -> pi
 
 let private labels (set: Dataset) = wholes set.Labels |> List.ofArray
 
+[<Tests>]
 let tests =
     testList "Layouts" [
         test "CIFAR-100 is read with its fine or its coarse labels" (fun () ->

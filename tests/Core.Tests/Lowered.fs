@@ -4,7 +4,7 @@ module Lowered
 open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -88,6 +88,7 @@ let private isAsStrong t =
     Expect.notEqual low full "the precision matters"
     close (0.01 * abs full) [| low |] [| full |] "objective"
 
+[<Tests>]
 let tests =
     testList "Lowered" [
         for method in [ Acl.dualStream; Acl.adversarialToStandard; Clae.method ] do

@@ -9,7 +9,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Laws
 open Configurations
@@ -26,6 +25,7 @@ let private manifest configuration step = {
     Composition = "what ran"
 }
 
+[<Tests>]
 let tests =
     testList "Manifests" [
         test "a manifest gives back its configuration, and so does a file that holds one alone" (fun () ->

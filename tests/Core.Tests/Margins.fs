@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -17,6 +17,7 @@ let private gradient (loss: Tensor) (x: Tensor) =
 // The largest class but one's own.
 let private rival (z: float[]) y = seq { 0 .. z.Length - 1 } |> Seq.filter ((<>) y) |> Seq.maxBy (Array.get z)
 
+[<Tests>]
 let tests =
     testList "Margins" [
         testProperty

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -22,6 +22,7 @@ let private law name check =
 // The slope of a bumpy function of one sample.
 let private slope (w: float[]) (x: float[]) = Array.map2 (fun x w -> 7.0 * w * cos (7.0 * w * x) + 0.3) x w
 
+[<Tests>]
 let tests =
     testList "Momenta" [
         law "steps go along the sum of gradients of length 1, older ones worth less" (fun decay step s ->

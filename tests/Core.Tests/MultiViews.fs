@@ -6,7 +6,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Contrasting
 open Laws
@@ -182,6 +182,7 @@ let private identity name check =
             let source = Source seed
             check source (plainly source)))
 
+[<Tests>]
 let tests =
     testList "MultiViews" [
         yield! List.map laws forms

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -18,6 +18,7 @@ let private law name check =
     testPropertyN 15 name (fun (seed: int) (PositiveInt count) ->
         balanced (fun () -> check (scene seed count)))
 
+[<Tests>]
 let tests =
     testList "Nearest" [
         law "any split of the batch gives the same, and so does any order" (fun s ->

@@ -6,7 +6,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Contrasting
 open Laws
@@ -35,6 +35,7 @@ let private apart views images =
 
 let private alike views images = List.replicate views (Array.create images [| 1.0; -2.0; 0.5 |])
 
+[<Tests>]
 let tests =
     testList "Negatives" [
         law "are the formula, number by number" (fun source t views ->

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -108,6 +108,7 @@ let embedding network branch mode weights images = (fst (apply network branch mo
 let withHead = (Head.acl both).Run(resnet CifarStem 2L both)
 let small = (Head.mlp 5L).Run(SmallNet.create 3L colour both)
 
+[<Tests>]
 let tests =
     testList "Nets" [
         test "ResNet-18 has PyTorch's parameters" (fun () ->

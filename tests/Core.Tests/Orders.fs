@@ -7,12 +7,13 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
 open Runs
 
+[<Tests>]
 let tests =
     testList "Orders" [
         testPropertyN

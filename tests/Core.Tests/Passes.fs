@@ -5,12 +5,12 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
 open Making
 
+[<Tests>]
 let tests =
     testList "Passes" [
         test "the views of a pass are one batch, two passes are two" (fun () ->

@@ -6,7 +6,7 @@ open System.IO
 open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Laws
 
@@ -79,6 +79,7 @@ let private shows channels threat (most: float[] -> float) (seed: int) =
             (fun colour -> Array.forall ((=) 255uy) colour)
             "white between them")
 
+[<Tests>]
 let tests =
     testList "Pngs" [
         testPropertyN

@@ -137,6 +137,7 @@ let private policies = [
     "TrivialAugment", Policy.trivialAugmentWide, 0.0, (fun draw _ -> [ Policy.trivialAugmentChanges draw ])
 ]
 
+[<Tests>]
 let tests =
     testList "Policies" [
         testList "changes" [

@@ -69,6 +69,7 @@ let private quirks = [
 
 let private find name = Expect.wantOk (Registry.find name) name
 
+[<Tests>]
 let tests =
     testList "Presets" [
         test "each preset is named after a method, and compared with it here" (fun () ->

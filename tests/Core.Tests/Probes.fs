@@ -8,7 +8,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
@@ -47,6 +46,7 @@ let private regress rate mu decay epochs (x: float[][]) (y: int[]) classes =
         Array.map2 (fun w v -> minus w (times rate v)) w v, v)
     |> fst
 
+[<Tests>]
 let tests =
     testList "Probes" [
         test "a few steps of a fit equal slow softmax regression" (fun () ->

@@ -5,6 +5,7 @@ module Proofs
 open Expecto
 open TorchSharp
 open AdvContrast.Core
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -58,6 +59,7 @@ let private expected (buffers: Buffers) branches =
 
 let private attackPasses (step: Step) = step.Adversaries |> List.collect _.Passes
 
+[<Tests>]
 let tests =
     testList "Proofs" [
         test "every method and every preset is sound" (fun () ->

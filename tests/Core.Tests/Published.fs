@@ -157,6 +157,7 @@ let private casesOf published =
     if cases.IsEmpty then failtestf "no case of %s" published.What
     cases
 
+[<Tests>]
 let tests =
     testList "Published" [
         for published in all do

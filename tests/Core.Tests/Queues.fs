@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Derivatives
 open Laws
@@ -34,6 +34,7 @@ let private drawn count name check =
             let t = source.Uniform(0.05, 2.0)
             check source t (source.Rows(n, d)) (source.Rows(n, d)) (unit (source.Rows(k, d)))))
 
+[<Tests>]
 let tests =
     testList "Queues" [
         drawn 100 "the loss equals the formula, number by number" (fun _ t q k queue ->

@@ -6,7 +6,7 @@ open System.IO
 open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Fixtures
 open Laws
 
@@ -92,6 +92,7 @@ let private ordered name =
         for (weak, above), (strong, below) in List.pairwise accuracies do
             Expect.isLessThanOrEqual below (above + 5) $"{strong} beside {weak}")
 
+[<Tests>]
 let tests =
     testList "Rankings" [
         test "an encoder trained to withstand attacks does so, and AutoAttack is its members" (fun () ->

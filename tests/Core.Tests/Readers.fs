@@ -8,7 +8,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -64,6 +64,7 @@ let private cifar (source: Source) folder count =
 
     inner, files
 
+[<Tests>]
 let tests =
     testList "Readers" [
         testProperty

@@ -4,6 +4,7 @@ module References
 open Expecto
 open Laws
 
+[<Tests>]
 let tests =
     testList "References" [
         test "every reference case is of something that is tested here" (fun () ->

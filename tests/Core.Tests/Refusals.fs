@@ -6,7 +6,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Laws
 
@@ -42,6 +41,7 @@ let private twins: (string * int64 * bool * string list * (Tensor -> Tensor -> T
     "SimSiam", 1L, true, [ "p1"; "p2" ], (fun a b -> SimSiam.loss a b a b)
 ]
 
+[<Tests>]
 let tests =
     testList "Refusals" [
         testProperty

@@ -88,6 +88,7 @@ let private refusals form =
             faulty [ "floating point"; "Int64" ] (everywhere (good().``to`` torch.int64)) "whole numbers")
     ]
 
+[<Tests>]
 let tests =
     testList "Rejections" [
         yield! List.map refusals forms

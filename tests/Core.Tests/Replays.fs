@@ -33,6 +33,7 @@ let private climbed (origin: float[]) (x: float[]) (gradient: float[]) =
         x
         gradient
 
+[<Tests>]
 let tests =
     testList "Replays" [
         test "perturbations start at nought and climb by the gradient of the step's own loss" (fun () ->

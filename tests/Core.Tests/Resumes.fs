@@ -8,6 +8,7 @@ open Fixtures
 open Laws
 open Trials
 
+[<Tests>]
 let tests =
     testList "Resumes" [
         for m in Registry.methods @ Registry.asPublished do

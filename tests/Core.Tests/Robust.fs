@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
@@ -82,6 +81,7 @@ let private climbed case key (threat: Threat) stride steps objective =
     let x0 = origin + Reference.array [ "inputs"; "noise" ] case * scale
     Climbing.climb threat (Ascent.trades (stride / threat.Radius) steps) objective origin x0
 
+[<Tests>]
 let tests =
     testList "Robust" [
         testProperty

@@ -7,7 +7,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -51,6 +51,7 @@ let withSample n look =
 
 let nan' = Transform.scale (Schedule.constant nan)
 
+[<Tests>]
 let tests =
     testList "Runs" [
         for method in methods do

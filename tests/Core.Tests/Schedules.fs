@@ -5,7 +5,6 @@ open System
 open Expecto
 open FsCheck
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Laws
 
 let private at step p = Seq.fold (fun p _ -> Progress.next p) p (seq { 1..step })
@@ -23,6 +22,7 @@ let private law name check =
 // Tells the step that it is shown, so that its values are what a combinator shows.
 let private shown: Schedule = Named.create "step" (fun p -> float p.Step)
 
+[<Tests>]
 let tests =
     testList "Schedules" [
         test "a constant stays" (fun () -> Expect.allEqual (values (Schedule.constant 0.3) 3 2) 0.3 "values")

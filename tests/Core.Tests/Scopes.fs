@@ -10,6 +10,7 @@ open Laws
 let private make () = torch.zeros [| 2L |]
 let private live () = Autograd.liveTensors ()
 
+[<Tests>]
 let tests =
     testList "Scopes" [
         test "what is kept outlives the body, what is not does not" (fun () ->

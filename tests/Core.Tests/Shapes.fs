@@ -5,12 +5,12 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Laws
 
 let private sized (shape: int list) = torch.zeros (shape |> List.map int64 |> Array.ofList)
 
+[<Tests>]
 let tests =
     testList "Shapes" [
         testProperty

@@ -129,4 +129,5 @@ let private oracle =
             Expect.isNonEmpty check.Images "what was not found")
     ]
 
+[<Tests>]
 let tests = testList "Soundings" [ strangers; landscape; oracle ]

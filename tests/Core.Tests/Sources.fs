@@ -43,6 +43,7 @@ let private pixels views batch =
     Engine.run machine method everything (fresh machine method) batch |> ignore
     seen
 
+[<Tests>]
 let tests =
     testList "Sources" [
         test "a frozen network looks by its own branch, whatever the pass names" (fun () ->

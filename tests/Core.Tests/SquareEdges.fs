@@ -5,13 +5,14 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
 open Breaking
 open Squaring
 
+[<Tests>]
 let tests =
     testList "SquareEdges" [
         law "a radius of nought changes nothing" (fun case ->

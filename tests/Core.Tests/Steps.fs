@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
@@ -33,6 +32,7 @@ let private unknown kind given (errors: Error list) =
         (kind, given)
         "the fault"
 
+[<Tests>]
 let tests =
     testList "Steps" [
         test "every method is found by its name, whatever the case" (fun () ->
@@ -92,52 +92,57 @@ let tests =
                 "momentum 0.9, weight decay 1e-06, trust 0.001"
                 "LARS")
 
-        testTheory
-            "a step that uses what is not there is told so, with the nearest name"
-            [
-                "view of a pass",
-                (fun () -> faults acl (withPasses (fun p -> { p with Views = "v3" :: p.Views }) acl)),
-                "view",
-                "v3"
-                "branch of a pass",
-                (fun () ->
-                    faults acl (acl |> withPasses (fun p -> { p with Call = call (Branch "avd") Train }))),
-                "branch",
-                "avd"
-                "view an adversary starts from",
-                (fun () -> acl |> withAdversaries (fun a -> { a with Makes = [ "a1", "w1" ] }) |> faults acl),
-                "view",
-                "w1"
-                "view an adversary looks at",
-                (fun () ->
-                    faults
-                        acl
-                        (withAdversaries (fun a -> { a with Passes = [ Pass.eval "b" [ "b1" ] adv ] }) acl)),
-                "view",
-                "b1"
-                "branch an adversary looks through",
-                (fun () ->
-                    faults
-                        acl
-                        (withAdversaries
-                            (fun a -> { a with Passes = [ Pass.eval "adv" [ "a1" ] (Branch "x") ] })
-                            acl)),
-                "branch",
-                "x"
-                "view that no adversary made",
-                (fun () -> faults acl { acl.Step with Adversaries = [] }),
-                "view",
-                "a1"
-                "branch the method lacks",
-                (fun () -> faults { acl with Branches = [ clean ] } acl.Step),
-                "branch",
-                "adv"
-            ]
-            (fun (_, find, kind, name) ->
-                let errors = find ()
-                unknown kind name errors
-                for e in errors do
-                    says [ kind ] e "sentence")
+        testList "a step that uses what is not there is told so, with the nearest name" [
+            for case, find, kind, name in
+                [
+                    "view of a pass",
+                    (fun () -> faults acl (withPasses (fun p -> { p with Views = "v3" :: p.Views }) acl)),
+                    "view",
+                    "v3"
+                    "branch of a pass",
+                    (fun () ->
+                        faults acl (acl |> withPasses (fun p -> { p with Call = call (Branch "avd") Train }))),
+                    "branch",
+                    "avd"
+                    "view an adversary starts from",
+                    (fun () ->
+                        acl |> withAdversaries (fun a -> { a with Makes = [ "a1", "w1" ] }) |> faults acl),
+                    "view",
+                    "w1"
+                    "view an adversary looks at",
+                    (fun () ->
+                        faults
+                            acl
+                            (withAdversaries
+                                (fun a -> { a with Passes = [ Pass.eval "b" [ "b1" ] adv ] })
+                                acl)),
+                    "view",
+                    "b1"
+                    "branch an adversary looks through",
+                    (fun () ->
+                        faults
+                            acl
+                            (withAdversaries
+                                (fun a -> { a with Passes = [ Pass.eval "adv" [ "a1" ] (Branch "x") ] })
+                                acl)),
+                    "branch",
+                    "x"
+                    "view that no adversary made",
+                    (fun () -> faults acl { acl.Step with Adversaries = [] }),
+                    "view",
+                    "a1"
+                    "branch the method lacks",
+                    (fun () -> faults { acl with Branches = [ clean ] } acl.Step),
+                    "branch",
+                    "adv"
+                ] do
+                testCase case (fun () ->
+                    let errors = find ()
+                    unknown kind name errors
+
+                    for e in errors do
+                        says [ kind ] e "sentence")
+        ]
 
         test "a later adversary may start from what an earlier one made, not the other way round" (fun () ->
             let first = List.exactlyOne acl.Step.Adversaries

@@ -8,7 +8,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -107,6 +107,7 @@ let private withFew folder body =
 let private never = CancellationToken.None
 let private silent _ _ = ()
 
+[<Tests>]
 let tests =
     testList "Stored" [
         test

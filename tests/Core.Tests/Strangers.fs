@@ -7,7 +7,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -36,6 +36,7 @@ let private crowd seed n =
     let y = guesses classify images |> Array.mapi (fun i g -> if i % 7 = 0 then (g + 1) % 4 else g)
     classify, images, labels y
 
+[<Tests>]
 let tests =
     testList "Strangers" [
         test "clean accuracy, then each attack under each threat, as by themselves" (fun () ->

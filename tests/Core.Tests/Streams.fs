@@ -56,6 +56,7 @@ let private agrees tolerance case (value, gradients) =
 
 let private tolerance case = Reference.real [ "tolerance" ] case
 
+[<Tests>]
 let tests =
     testList "Streams" [
         for case in Reference.ofLosses "loss acl.ds" do

@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Contrasting
 open Laws
@@ -42,6 +42,7 @@ let private law name check =
             let t, z, labels = drawn source
             check source t z labels))
 
+[<Tests>]
 let tests =
     testList "SupCons" [
         law "equals its formula, number by number" (fun _ t z labels ->

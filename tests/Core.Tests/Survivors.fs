@@ -5,12 +5,12 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws
 open Breaking
 
+[<Tests>]
 let tests =
     testList "Survivors" [
         law "any split of the batch gives the same, the batch of one too" (fun s ->

@@ -4,13 +4,14 @@ module Threats
 open Expecto
 open FsCheck
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Laws
 
 let private read text = Expect.wantOk (Threat.parse text) text
 
 let private norms = [ "linf", Linf; "l2", L2; "l1", L1 ]
 
+[<Tests>]
 let tests =
     testList "Threats" [
         testTheory

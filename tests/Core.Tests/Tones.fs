@@ -109,6 +109,7 @@ let private pictures channels h w =
     let between = source.Uniforms(2 * size, 0.1, 0.9)
     tensor [ 6; channels; h; w ] (Array.concat [ bytes 0 255; bytes 20 90; between ])
 
+[<Tests>]
 let tests =
     testList "Tones" [
         testList "laws" [

@@ -9,6 +9,7 @@ open Descending
 open Fixtures
 open Laws
 
+[<Tests>]
 let tests =
     testList "Transforms" [
         law "plain descent" (fun (_, start, gradients) ->

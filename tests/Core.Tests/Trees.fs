@@ -5,7 +5,6 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Laws
 
@@ -25,6 +24,7 @@ let private make (seed: int) : Tree =
             | _ -> Value(tensor [ 4 ] (source.Normals 4))
     ]
 
+[<Tests>]
 let tests =
     testList "Trees" [
         testProperty "what is put under a name stands there and nowhere else" (fun (seed: int) ->

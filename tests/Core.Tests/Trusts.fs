@@ -29,6 +29,7 @@ let private update (stage: Transform) step w g =
     let updates, _ = stage.Update (now step) (Map [ "w", vector g ]) parameters (stage.Init parameters)
     floats updates["w"]
 
+[<Tests>]
 let tests =
     testList "Trusts" [
         law "LARS with the rate inside the momentum" (fun (source, start, gradients) ->

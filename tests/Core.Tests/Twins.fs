@@ -6,7 +6,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Laws
 
@@ -174,6 +174,7 @@ let private published what (loss: Reference.Case -> Tensor -> Tensor -> Tensor) 
 
 let private hyper name (case: Reference.Case) = Reference.real [ "hyper"; name ] case
 
+[<Tests>]
 let tests =
     testList "Twins" [
         yield! List.map laws twins

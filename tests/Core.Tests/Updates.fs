@@ -54,6 +54,7 @@ let private schedules = [
 // What a rule makes of one parameter, after each step.
 let private after rule (start: float[]) (gradients: float[] list) = Array.concat (runOne rule start gradients)
 
+[<Tests>]
 let tests =
     testList "Updates" [
         testList "PyTorch's optimisers" [

@@ -46,6 +46,7 @@ let private interrupted folder steps c =
     | Error [ Error.Interrupted ] -> ()
     | other -> failtestf "an interruption was expected: %A" (other |> Result.map ignore)
 
+[<Tests>]
 let tests =
     testList "Verbs" [
         for method in [ "simclr"; "acl-ds" ] do

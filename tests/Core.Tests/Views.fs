@@ -5,7 +5,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -26,6 +26,7 @@ let private all: (string * View) list = [
     "SimCLR's", SimClr.views 0.08 0.5
 ]
 
+[<Tests>]
 let tests =
     testList "Views" [
         testList "laws" [

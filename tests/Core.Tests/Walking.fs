@@ -4,7 +4,6 @@ module Walking
 open Expecto
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
 open Arrays
 open Fixtures
 open Laws

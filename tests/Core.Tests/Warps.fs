@@ -51,6 +51,7 @@ let private source name magnitude (h: int) (w: int) (y: float, x: float) =
         middleY + sin angle * (x - middleX) + cos angle * (y - middleY),
         middleX + cos angle * (x - middleX) - sin angle * (y - middleY)
 
+[<Tests>]
 let tests =
     testList "Warps" [
         for name, warp in kinds do

@@ -6,7 +6,7 @@ open Expecto
 open FsCheck
 open TorchSharp
 open AdvContrast.Core
-open AdvContrast.Testing.Property
+open AdvContrast.Testing
 open Arrays
 open Fixtures
 open Laws
@@ -60,6 +60,7 @@ let private brief = { CarliniWagner.published with Steps = 25; Rate = 0.05; Weig
 let private far (harm: Harm) =
     Array.map2 (fun found d -> if found then d else infinity) (truths harm.Success) (floats harm.Distance[L2])
 
+[<Tests>]
 let tests =
     testList "WeightSearches" [
         testPropertyN

@@ -150,6 +150,7 @@ let private refused file normalise name =
 
 let private none = [ 0.0 ], [ 1.0 ]
 
+[<Tests>]
 let tests =
     testList "Weights" [
         testList "PyTorch's logits, gradients and loss" [

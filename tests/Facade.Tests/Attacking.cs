@@ -2,17 +2,20 @@ using System.Linq;
 using AdvContrast;
 using Expecto;
 using TorchSharp;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
 
 /// <summary>Attacks on a classifier that C# wrote, whose margins are known.</summary>
 public static class Attacking
 {
+    [Tests]
     public static Test Tests => TestList(
         "Attacking",
-        TestCase("finds the adversarial images that there are and no others", Finds),
-        TestCase("tells how far the images have moved, within the threat and the pixel box", Distances),
-        TestCase("depends on the seed alone", Seeds),
-        TestCase("leaves no tensor behind", NoLeak));
+        [
+            TestCase("finds the adversarial images that there are and no others", Finds),
+            TestCase("tells how far the images have moved, within the threat and the pixel box", Distances),
+            TestCase("depends on the seed alone", Seeds),
+            TestCase("leaves no tensor behind", NoLeak),
+        ]);
 
     // Bright or dark: label 1 where the mean pixel is above a half.
     private static torch.Tensor Bright(torch.Tensor images)

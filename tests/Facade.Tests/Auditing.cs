@@ -4,18 +4,22 @@ using System.Threading;
 using AdvContrast;
 using Expecto;
 using TorchSharp;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
+using static Raised;
 
 /// <summary>Audits through the C# door.</summary>
 public static class Auditing
 {
+    [Tests]
     public static Test Tests => TestList(
         "Auditing",
-        TestCase("checks an encoder in eighteen ways", Encoders),
-        TestCase("finds no sign in a classifier that hides nothing, and what one hides", Classifiers),
-        TestCase("stops when told to", Stops),
-        TestCase("refuses what cannot be audited", Refuses),
-        TestCase("leaves no tensor behind", NoLeak));
+        [
+            TestCase("checks an encoder in eighteen ways", Encoders),
+            TestCase("finds no sign in a classifier that hides nothing, and what one hides", Classifiers),
+            TestCase("stops when told to", Stops),
+            TestCase("refuses what cannot be audited", Refuses),
+            TestCase("leaves no tensor behind", NoLeak),
+        ]);
 
     private static readonly AuditOptions few = new() { Images = 16, Threat = Threat.Linf(0.05) };
 

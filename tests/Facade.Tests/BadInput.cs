@@ -5,24 +5,28 @@ using System.Linq;
 using AdvContrast;
 using Expecto;
 using TorchSharp;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
+using static Raised;
 
 /// <summary>What the C# door says to input that it cannot use.</summary>
 public static class BadInput
 {
+    [Tests]
     public static Test Tests => TestList(
         "BadInput",
-        TestList("options", [.. options.Select(o => TestCase(o.name, () => Refuses(o.bad, o.code, o.says)))]),
-        TestCase("all faults of the options at once", AllAtOnce),
-        TestCase("a folder that cannot be written", NotWritable),
-        TestCase("an encoder that is missing or damaged", BadCheckpoint),
-        TestCase("a run that is finished already", Finished),
-        TestCase("options of an evaluation", BadEvaluation),
-        TestCase("tensors of a wrong shape or type", BadTensors),
-        TestCase("a threat that is none", BadThreat),
-        TestCase("null where there must be something", Nulls),
-        TestCase("an encoder that was disposed", Disposed),
-        TestCase("every fault of the core has a code", EveryCode));
+        [
+            TestList("options", options.Select(o => TestCase(o.name, () => Refuses(o.bad, o.code, o.says)))),
+            TestCase("all faults of the options at once", AllAtOnce),
+            TestCase("a folder that cannot be written", NotWritable),
+            TestCase("an encoder that is missing or damaged", BadCheckpoint),
+            TestCase("a run that is finished already", Finished),
+            TestCase("options of an evaluation", BadEvaluation),
+            TestCase("tensors of a wrong shape or type", BadTensors),
+            TestCase("a threat that is none", BadThreat),
+            TestCase("null where there must be something", Nulls),
+            TestCase("an encoder that was disposed", Disposed),
+            TestCase("every fault of the core has a code", EveryCode),
+        ]);
 
     private static readonly (string name, PretrainOptions bad, ErrorCode code, string says)[] options =
     [

@@ -5,23 +5,27 @@ using System.Threading;
 using AdvContrast;
 using Expecto;
 using TorchSharp;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
+using static Raised;
 
 /// <summary>Classifiers that C# wrote, measured, attacked in their own units, and what is kept of
 /// it.</summary>
 public static class Crafting
 {
+    [Tests]
     public static Test Tests => TestList(
         "Crafting",
-        TestCase("measures any classifier, AutoAttack included", Measures),
-        TestCase("measures on a thread of its own, and stops when told to", Stops),
-        TestCase("attacks images in other bounds, and models that want other pixels", Bounds),
-        TestCase("reaches targets", Targets),
-        TestCase("knows every attack by its name", EveryName),
-        TestCase("keeps adversarial images, and reads them back", Keeps),
-        TestCase("tries an encoder's images on other classifiers", Transfers),
-        TestCase("refuses what does not fit", Refuses),
-        TestCase("leaves no tensor behind", NoLeak));
+        [
+            TestCase("measures any classifier, AutoAttack included", Measures),
+            TestCase("measures on a thread of its own, and stops when told to", Stops),
+            TestCase("attacks images in other bounds, and models that want other pixels", Bounds),
+            TestCase("reaches targets", Targets),
+            TestCase("knows every attack by its name", EveryName),
+            TestCase("keeps adversarial images, and reads them back", Keeps),
+            TestCase("tries an encoder's images on other classifiers", Transfers),
+            TestCase("refuses what does not fit", Refuses),
+            TestCase("leaves no tensor behind", NoLeak),
+        ]);
 
     // Bright or dark: label 1 where the mean pixel is above a half.
     private static torch.Tensor Bright(torch.Tensor images)

@@ -5,19 +5,23 @@ using System.Threading;
 using AdvContrast;
 using Expecto;
 using TorchSharp;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
+using static Raised;
 
 /// <summary>Evaluation through the C# door.</summary>
 public static class Evaluating
 {
     private static readonly EvaluateOptions few = new() { Images = 100, Attacks = ["fgsm", "pgd-3"] };
 
+    [Tests]
     public static Test Tests => TestList(
         "Evaluating",
-        TestCase("measures clean accuracy and accuracy under each attack", Measures),
-        TestCase("an encoder saved alone is measured the same", Saves),
-        TestCase("stops after the batch under attack when told to", Stops),
-        TestCase("leaves no tensor behind", NoLeak));
+        [
+            TestCase("measures clean accuracy and accuracy under each attack", Measures),
+            TestCase("an encoder saved alone is measured the same", Saves),
+            TestCase("stops after the batch under attack when told to", Stops),
+            TestCase("leaves no tensor behind", NoLeak),
+        ]);
 
     private static IEnumerable<int> Correct(EvaluationResult result) =>
         result.Accuracies.Select(a => a.Correct);

@@ -3,16 +3,19 @@ using System.IO;
 using System.Threading;
 using AdvContrast;
 using Expecto;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
 
 /// <summary>Data sets fetched from C#.</summary>
 public static class Fetching
 {
+    [Tests]
     public static Test Tests => TestList(
         "Fetching",
-        TestCase("names that nothing can be fetched for are refused", Refuses),
-        TestCase("what is there is not fetched again", Present),
-        TestCase("a token stops it", Stops));
+        [
+            TestCase("names that nothing can be fetched for are refused", Refuses),
+            TestCase("what is there is not fetched again", Present),
+            TestCase("a token stops it", Stops),
+        ]);
 
     private static ErrorCode Code(string name)
     {

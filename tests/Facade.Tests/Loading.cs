@@ -5,15 +5,19 @@ using System.Linq;
 using AdvContrast;
 using Expecto;
 using TorchSharp;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
+using static Raised;
 
 /// <summary>Weights of another program through the C# door.</summary>
 public static class Loading
 {
+    [Tests]
     public static Test Tests => TestList(
         "Loading",
-        TestCase("loads a state dict for the network that is named", Loads),
-        TestCase("says what does not fit", Refuses));
+        [
+            TestCase("loads a state dict for the network that is named", Loads),
+            TestCase("says what does not fit", Refuses),
+        ]);
 
     // The small network, one channel wide, whose convolutions give nothing and whose batch norms add a half.
     private static string Weights(Folder folder)

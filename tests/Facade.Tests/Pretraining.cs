@@ -7,24 +7,28 @@ using System.Threading.Tasks;
 using AdvContrast;
 using Expecto;
 using TorchSharp;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
+using static Raised;
 
 /// <summary>Pre-training through the C# door: progress, folders, repetition, stopping and going on.</summary>
 public static class Pretraining
 {
+    [Tests]
     public static Test Tests => TestList(
         "Pretraining",
-        TestCase("reports every step and leaves a run in its folder", ReportsEveryStep),
-        TestCase("gives the same features for the same seed and others for another", SameSeed),
-        TestCase("repeats a run from its run.json", Repeats),
-        TestCase("trains what comes first, or takes a run in its place", Stages),
-        TestCase("reads the runs that stand for stages from a run.json", ReadsGiven),
-        TestCase("stops at the step it is told to, with a checkpoint that goes on", StopsAndGoesOn),
-        TestCase("does nothing under a token that is cancelled already", CancelledBefore),
-        TestCase("ends with the exception of a listener that raises one", ListenerRaises),
-        TestCase("is a sequence of steps", Sequence),
-        TestCase("stops when its sequence is left, with a checkpoint", SequenceLeft),
-        TestCase("leaves no tensor behind", NoLeak));
+        [
+            TestCase("reports every step and leaves a run in its folder", ReportsEveryStep),
+            TestCase("gives the same features for the same seed and others for another", SameSeed),
+            TestCase("repeats a run from its run.json", Repeats),
+            TestCase("trains what comes first, or takes a run in its place", Stages),
+            TestCase("reads the runs that stand for stages from a run.json", ReadsGiven),
+            TestCase("stops at the step it is told to, with a checkpoint that goes on", StopsAndGoesOn),
+            TestCase("does nothing under a token that is cancelled already", CancelledBefore),
+            TestCase("ends with the exception of a listener that raises one", ListenerRaises),
+            TestCase("is a sequence of steps", Sequence),
+            TestCase("stops when its sequence is left, with a checkpoint", SequenceLeft),
+            TestCase("leaves no tensor behind", NoLeak),
+        ]);
 
     private static void ReportsEveryStep()
     {

@@ -4,17 +4,11 @@ using System.IO;
 using System.Linq;
 using System.Threading.Tasks;
 using AdvContrast;
-using AdvContrast.Testing;
 using Expecto;
 using TorchSharp;
 
 AdvContrast.Engine.LibTorch.Load();
-Test[] lists =
-[
-    Pretraining.Tests, Evaluating.Tests, Attacking.Tests, Crafting.Tests, Auditing.Tests, Loading.Tests,
-    Fetching.Tests, BadInput.Tests, Surface.Tests, Samples.Tests,
-];
-return TestTree.Run(args, TestTree.TestList("Facade", [.. lists, TestTree.EveryFile(lists)]));
+return Testing.main("Facade", args);
 
 /// <summary>A run of seconds' fractions, and what is looked at of it.</summary>
 internal static class Tiny
@@ -68,5 +62,25 @@ internal sealed class Heard<T>(Action<T>? also = null) : List<T>, IProgress<T>
     {
         Add(value);
         also?.Invoke(value);
+    }
+}
+
+/// <summary>The expectation that an action raises an exception.</summary>
+internal static class Raised
+{
+    /// <summary>Returns the exception, exactly of type <typeparamref name="E"/>; another passes through.</summary>
+    internal static E Throws<E>(Action action, string message)
+        where E : Exception
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception raised) when (raised.GetType() == typeof(E))
+        {
+            return (E)raised;
+        }
+
+        throw new AssertException($"{message}. Expected {typeof(E).Name}, but nothing was raised.");
     }
 }

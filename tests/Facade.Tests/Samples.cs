@@ -3,12 +3,15 @@ using System.IO;
 using System.Linq;
 using System.Text.RegularExpressions;
 using Expecto;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
 
 /// <summary>The C# sample, run as a user runs it.</summary>
 public static class Samples
 {
-    public static Test Tests => TestList("Samples", TestCase("the C# program prints its accuracies", CSharp));
+    [Tests]
+    public static Test Tests => TestList(
+        "Samples",
+        [TestCase("the C# program prints its accuracies", CSharp)]);
 
     // samples/CSharp/bin has the same Release/net10.0 below it as this program's own bin.
     private static string Program()

@@ -4,15 +4,18 @@ using System.Linq;
 using System.Reflection;
 using AdvContrast;
 using Expecto;
-using static AdvContrast.Testing.TestTree;
+using static Expecto.CSharp.Runner;
 
 /// <summary>What a C# user sees.</summary>
 public static class Surface
 {
+    [Tests]
     public static Test Tests => TestList(
         "Surface",
-        TestCase("shows no F# type", NoFSharp),
-        TestCase("lists methods, data sets and networks with a word on each", Lists));
+        [
+            TestCase("shows no F# type", NoFSharp),
+            TestCase("lists methods, data sets and networks with a word on each", Lists),
+        ]);
 
     private const BindingFlags all =
         BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static

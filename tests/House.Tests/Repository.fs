@@ -50,6 +50,7 @@ let private foreign =
     ]
     |> String.concat "|"
 
+[<Tests>]
 let tests =
     testList "Repository" [
         testCase "names no package feed and no machine's folders" (fun () ->
@@ -83,6 +84,31 @@ let tests =
 
             let missing = projects |> List.filter (fun path -> not (solution.Contains($"\"{path}\"")))
             Expect.equal missing [] "projects that the solution lacks")
+
+        testCase "compiles every F# file" (fun () ->
+            let compiled =
+                Set [
+                    for project in files.Value |> List.filter _.EndsWith(".fsproj") do
+                        for item in Regex.Matches(File.ReadAllText(at project), "Compile Include=\"(.+?)\"") do
+                            Path.GetFullPath(at $"{project}/../{item.Groups[1].Value}")
+                ]
+
+            let sources = files.Value |> List.filter _.EndsWith(".fs")
+            let forgotten =
+                sources |> List.filter (fun path -> not (compiled.Contains(Path.GetFullPath(at path))))
+            Expect.isNonEmpty sources "sources"
+            Expect.equal forgotten [] "files that no project compiles")
+
+        testCase "uses the isLessThan that fails where a number is NaN" (fun () ->
+            let weak path =
+                let text = File.ReadAllText(at path)
+                Regex.IsMatch(text, @"(?<!Testing\.)Expect\.isLessThan")
+                && not (Regex.IsMatch(text, @"open Expecto\n[\s\S]*open AdvContrast\.Testing\n"))
+
+            let sources =
+                files.Value |> List.filter (fun path -> Regex.IsMatch(path, @"^tests/.*\.(fs|cs)$"))
+            Expect.isNonEmpty sources "sources"
+            Expect.equal (sources |> List.filter weak) [] "files that use Expecto's own isLessThan")
 
         testCase "tells where the tensors may come from" (fun () ->
             let readme = File.ReadAllText(at "README.md")
