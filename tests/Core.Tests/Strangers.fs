@@ -112,7 +112,7 @@ let tests =
                     Expect.equal (stopped |> Result.map ignore) (Error [ Error.Interrupted ]) "stopped"
                     File.ReadAllText notes
 
-                let key (text: string) = text[.. text.IndexOf "Stage"]
+                let key (text: string) = text[.. text.IndexOf "\"stage\""]
                 let first = key (run classify images)
                 Expect.equal (key (run classify images)) first "the same again"
                 Expect.notEqual (key (run (fun x -> classify x * 2.0) images)) first "another classifier"
