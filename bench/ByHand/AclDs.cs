@@ -1,4 +1,5 @@
 using System.Collections.Generic;
+using AdvContrast.Bench.Steps;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -17,29 +18,32 @@ internal sealed class AclDs(SharedTensors shared, bool isPublished)
 
     private Lars? lars;
 
-    protected override Tensor Origin => cat([First, Second]);
+    protected override Tensor FirstPoint => Project(Views, Start);
 
     protected override Tensor Objective(Tensor x) => Contrast(x, "adv");
 
     protected override Tensor Attack()
     {
-        var (origin, x) = (Origin, Start);
+        var (origin, x) = (Views, Start);
         for (var i = 0; i < Steps; i++)
         {
             using var scope = NewDisposeScope();
-            var next = x + StepSize * ImageGradient(x).sign();
-            next = minimum(maximum(next, origin - Radius), origin + Radius).clamp(0, 1);
-            x = next.MoveToOuterDisposeScope();
+            x = Project(origin, x + StepSize * ImageGradient(x).sign()).MoveToOuterDisposeScope();
         }
         return x;
     }
 
     protected override Tensor Loss(Tensor adversarial) =>
-        (Contrast(Origin, "clean") + Contrast(adversarial, "adv")) / 2;
+        (Contrast(Views, "clean") + Contrast(adversarial, "adv")) / 2;
 
-    protected override void Update() => (lars ??= new(Network.parameters())).Step();
+    protected override void Update() => (lars ??= new(Parameters)).Step();
 
     protected override bool AttacksInTrainMode => false;
+
+    private Tensor Views => cat([First, Second]);
+
+    private static Tensor Project(Tensor origin, Tensor x) =>
+        minimum(maximum(x, origin - Radius), origin + Radius).clamp(0, 1);
 
     private Tensor Contrast(Tensor images, string branch)
     {

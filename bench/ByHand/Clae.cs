@@ -1,4 +1,5 @@
 using System.Collections.Generic;
+using AdvContrast.Bench.Steps;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -16,12 +17,12 @@ internal sealed class Clae(SharedTensors shared, bool isPublished)
 
     private optim.Optimizer? adam;
 
-    protected override Tensor Origin => First;
+    protected override Tensor FirstPoint => Start;
 
     // Both through the adversarial branch.
     protected override Tensor Objective(Tensor x) => Contrasts.NtXent(Embed(First, "adv"), Embed(x, "adv"));
 
-    protected override Tensor Attack() => Origin + Radius * ImageGradient(Start).sign();
+    protected override Tensor Attack() => First + Radius * ImageGradient(Start).sign();
 
     protected override Tensor Loss(Tensor adversarial)
     {
@@ -29,7 +30,7 @@ internal sealed class Clae(SharedTensors shared, bool isPublished)
         return Contrasts.NtXent(views[0], views[1]) + Contrasts.NtXent(views[0], Embed(adversarial, "adv"));
     }
 
-    protected override void Update() => (adam ??= optim.Adam(Network.parameters(), Rate)).step();
+    protected override void Update() => (adam ??= optim.Adam(Parameters, Rate)).step();
 
     protected override bool AttacksInTrainMode => true;
 

@@ -1,4 +1,3 @@
-using System.Collections.Generic;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -15,8 +14,9 @@ internal static class Contrasts
         using var scope = NewDisposeScope();
         var rows = first.shape[0];
         var z = functional.normalize(cat([first, second]));
-        var scores = (z.mm(z.t()) / Temperature).fill_diagonal_(double.NegativeInfinity);
-        var positives = arange(2 * rows, ScalarType.Int64).roll(rows);
+        var scores = z.mm(z.t()) / Temperature;
+        scores.diagonal().fill_(double.NegativeInfinity);
+        var positives = arange(2 * rows, ScalarType.Int64, first.device).roll(rows);
         return functional.cross_entropy(scores, positives).MoveToOuterDisposeScope();
     }
 
@@ -25,7 +25,7 @@ internal static class Contrasts
     {
         using var scope = NewDisposeScope();
         var scores = functional.normalize(first).mm(functional.normalize(second).t()) / Temperature;
-        var positives = arange(first.shape[0], ScalarType.Int64);
+        var positives = arange(first.shape[0], ScalarType.Int64, first.device);
         return functional.cross_entropy(scores, positives).MoveToOuterDisposeScope();
     }
 
@@ -39,7 +39,7 @@ internal static class Contrasts
         var anchors = functional.normalize(first);
         var scores = anchors.mm(cat([anchors, functional.normalize(second)]).t()) / Temperature;
         scores.diagonal().fill_(double.NegativeInfinity);
-        var positives = arange(rows, ScalarType.Int64) + rows;
+        var positives = arange(rows, ScalarType.Int64, first.device) + rows;
         return functional.cross_entropy(scores, positives).MoveToOuterDisposeScope();
     }
 }

@@ -1,5 +1,6 @@
-using System.Linq;
 using AdvContrast.Bench.Steps;
+using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace AdvContrast.Bench.ByHand;
@@ -32,14 +33,17 @@ internal abstract class Method : IStep
         Start = shared.Start;
     }
 
-    protected TorchSharp.Modules.Parameter[] Parameters { get; }
+    protected Parameter[] Parameters { get; }
 
     /// <summary>The two views of the images [n; 3; h; w] in [0, 1].</summary>
     protected Tensor First { get; }
     protected Tensor Second { get; }
 
-    /// <summary>The first point of the attack.</summary>
+    /// <summary>Where the attack takes its first gradient.</summary>
     protected Tensor Start { get; }
+
+    /// <summary>The same, as images that the attack could end at.</summary>
+    protected abstract Tensor FirstPoint { get; }
 
     /// <summary>Whether the attack runs the network in train mode.</summary>
     protected abstract bool AttacksInTrainMode { get; }
@@ -71,16 +75,17 @@ internal abstract class Method : IStep
         return loss.item<float>();
     }
 
-    /// <summary>Makes the first step. No result depends on running statistics that the attack moves.</summary>
+    /// <summary>Computes what is compared. No result depends on running statistics that a pass moves.</summary>
     public StepResults Check()
     {
         using var scope = NewDisposeScope();
         network.train(AttacksInTrainMode);
         var gradient = ImageGradient(Start).data<float>().ToArray();
         var adversarial = Attack();
-        double reached;
-        using (no_grad()) reached = Objective(adversarial).item<float>();
-        return new(Step(), reached, gradient);
+        using var none = no_grad();
+        var (objective, reached) = (Objective(FirstPoint), Objective(adversarial));
+        network.train();
+        return new(Loss(FirstPoint).item<float>(), objective.item<float>(), reached.item<float>(), gradient);
     }
 
     /// <summary>The embeddings of images by a branch.</summary>

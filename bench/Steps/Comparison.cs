@@ -64,12 +64,12 @@ internal static class Comparison
         var malloc = settings.Malloc;
         List<Side> sides =
         [
-            new(Side.Ours, Side.Auto, malloc), new(Side.TorchSharp, Side.Published, malloc),
-            new(Side.Ours, Side.Plain, malloc), new(Side.TorchSharp, Side.Plain, malloc),
+            new(Library.Ours, Side.Auto, malloc), new(Library.TorchSharp, Side.Published, malloc),
+            new(Library.Ours, Side.Plain, malloc), new(Library.TorchSharp, Side.Plain, malloc),
         ];
-        if (malloc == Malloc.Kept) sides.Add(new(Side.TorchSharp, Side.Published, Malloc.Default));
+        if (malloc == Malloc.Kept) sides.Add(new(Library.TorchSharp, Side.Published, Malloc.Default));
         if (settings.WithPython)
-            sides.AddRange([new(Side.PyTorch, Side.Published, malloc), new(Side.PyTorch, Side.Competent, malloc)]);
+            sides.AddRange([new(Library.PyTorch, Side.Published, malloc), new(Library.PyTorch, Side.Competent, malloc)]);
         return sides;
     }
 
@@ -82,7 +82,7 @@ internal static class Comparison
             recipe.Write(file);
             var timed = Timed(settings);
             var compared = timed
-                .Append(new(Side.Ours, Side.Float32, settings.Malloc))
+                .Append(new(Library.Ours, Side.Float32, settings.Malloc))
                 .DistinctBy(side => (side.Library, side.Kind))
                 .Select(side => (side, Check(side)))
                 .ToList();
@@ -107,7 +107,7 @@ internal static class Comparison
             File.Delete(file);
         }
 
-        Worker Start(Side side) => side.Library == Side.PyTorch
+        Worker Start(Side side) => side.Library == Library.PyTorch
             ? Worker.StartPython(
                 [recipe.Peer, side.Kind, $"{settings.Threads}", file, recipe.Device.ToString()], settings.Threads,
                 side.Malloc)
@@ -117,7 +117,7 @@ internal static class Comparison
         {
             using var worker = Start(side);
             var (numbers, gradient) = worker.Check();
-            return new(numbers[0], numbers[1], gradient);
+            return new(numbers[0], numbers[1], numbers[2], gradient);
         }
     }
 

@@ -7,12 +7,13 @@ internal interface IStep
     /// <returns>The loss.</returns>
     double Step();
 
-    /// <summary>Makes the first step, for a comparison of its results.</summary>
+    /// <summary>Computes what the sides of a comparison must agree in.</summary>
     StepResults Check();
 }
 
-/// <summary>The results of a first step from shared weights on shared images.</summary>
-/// <param name="Loss">The loss of the step.</param>
+/// <summary>What the sides of a comparison must agree in, from shared weights and images.</summary>
+/// <param name="Loss">The loss of the step where the first point of the attack takes the place of its last.</param>
+/// <param name="Objective">The objective of the attack at its first point, in float32.</param>
 /// <param name="Reached">The objective at the adversarial images, in float32.</param>
-/// <param name="Gradient">The gradient in the images at the first point of the attack; empty where unknown.</param>
-internal sealed record StepResults(double Loss, double Reached, float[] Gradient);
+/// <param name="Gradient">The gradient of the objective at the first point, as the attack takes it.</param>
+internal sealed record StepResults(double Loss, double Objective, double Reached, float[] Gradient);

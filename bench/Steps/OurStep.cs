@@ -22,7 +22,7 @@ internal sealed class OurStep : IStep
             Side.Float32 => Core.Precision.Float32,
             _ => Automatic(recipe.Device),
         };
-        steps = Losses(recipe.Training(precision)).GetEnumerator();
+        steps = Losses(recipe.Training(precision, recipe.Ascent)).GetEnumerator();
     }
 
     public double Step()
@@ -34,9 +34,11 @@ internal sealed class OurStep : IStep
     public StepResults Check()
     {
         float[] gradient = [];
-        void Observe(Tensor x) => gradient = x.cpu().data<float>().ToArray();
-        var loss = Losses(recipe.Training(precision, Observe)).First();
-        return new(loss, Losses(recipe.Scoring(precision)).First(), gradient);
+        void Observe(Tensor x) => gradient = recipe.InOrder(x).data<float>().ToArray();
+        var reached = Losses(recipe.Scoring(precision, recipe.Observed(Observe))).First();
+        return new(
+            Losses(recipe.Training(precision, recipe.AtStart)).First(),
+            Losses(recipe.Scoring(precision, recipe.AtStart)).First(), reached, gradient);
     }
 
     // What --precision auto takes.

@@ -13,6 +13,9 @@ namespace AdvContrast.Bench.Steps;
 /// <remarks>bench/peers has a program for each by the same name, in PyTorch.</remarks>
 internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Optimizer)
 {
+    /// <summary>The numbers of an image.</summary>
+    internal const int Numbers = Channels * Size * Size;
+
     private const int Size = 32;
     private const int Channels = 3;
     private const int Width = 64;
@@ -64,47 +67,49 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     /// <summary>The recipe of a name.</summary>
     internal static Recipe Find(string name) => All.Single(recipe => recipe.Name == name);
 
-    /// <summary>A training by this recipe without end. Its images belong to no scope.</summary>
-    /// <param name="precision">How it computes.</param>
-    /// <param name="observe">Called with the gradient in the images at the first point of an attack.</param>
-    internal Core.Training Training(Core.Precision precision, Action<Tensor>? observe = null)
+    /// <summary>The ascent of the method's attack.</summary>
+    internal Core.Ascent Ascent => Adversary.Ascent;
+
+    /// <summary>An ascent that ends at its first point.</summary>
+    internal Core.Ascent AtStart => Changed(0, Ascent.Next);
+
+    /// <summary>The method's ascent, with a look at the gradient at its first point.</summary>
+    internal Core.Ascent Observed(Action<Tensor> observe) => Changed(Ascent.Steps,
+        FuncConvert.FromFunc<Core.Threat, Core.Iterate, Tuple<Tensor, FSharpMap<string, Core.Leaf>>>(
+            (threat, iterate) =>
+            {
+                if (iterate.Index == 0) observe(iterate.Gradient);
+                return Ascent.Next.Invoke(threat).Invoke(iterate);
+            }));
+
+    /// <summary>Images of a first step, which a training draws in an order of its own, in that of the data.</summary>
+    internal Tensor InOrder(Tensor images)
     {
-        var adversary = Method.Step.Adversaries.Head;
-        var ascent = observe is null ? adversary.Ascent : Observed(adversary.Ascent, observe);
-        var step = new Core.Step(
-            Method.Step.Views, Method.Step.Free,
-            ListModule.OfSeq(
-            [
-                new Core.Adversary(
-                    adversary.Makes, adversary.Threat, ascent, adversary.Passes, adversary.Objective,
-                    adversary.Leaks),
-            ]),
-            Method.Step.Passes, Method.Step.Formula, Method.Step.Loss, Method.Step.Measures,
-            Method.Step.WeightStep);
-        return new(
-            Machine(precision), With(step), Images(0), Empty<Tensor>(),
-            new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Batch, Endless);
+        using var scope = NewDisposeScope();
+        var training = Training(Core.Precision.Plain, Ascent);
+        var ids = Core.TrainingModule.nextBatch(training, Core.ProgressModule.start(1, Endless)).Ids;
+        var views = images.cpu().view([-1, Batch, .. images.shape[1..]]);
+        return views.index_select(1, tensor(ids).argsort()).MoveToOuterDisposeScope();
     }
+
+    /// <summary>A training by this recipe without end. Its images belong to no scope.</summary>
+    internal Core.Training Training(Core.Precision precision, Core.Ascent ascent) => new(
+        Machine(precision), With(Step(ascent, Method.Step.Passes, Method.Step.Loss)), Images(0), Empty<Tensor>(),
+        new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Batch, Endless);
 
     /// <summary>
     /// The same, but its loss is the objective of the attack at the adversarial images, in float32.
     /// </summary>
-    internal Core.Training Scoring(Core.Precision precision)
+    internal Core.Training Scoring(Core.Precision precision, Core.Ascent ascent)
     {
-        var step = Method.Step;
-        var adversary = step.Adversaries.Head;
-        var passes = adversary.Passes.Select(pass => new Core.Pass(
+        var passes = Adversary.Passes.Select(pass => new Core.Pass(
             pass.Name, pass.Views, pass.Who,
             new Core.Call(pass.Call.Branch, pass.Call.Mode, mixed: false, pass.Call.Momentum), learn: true,
             keep: false));
-        var training = Training(precision);
+        var training = Training(precision, ascent);
         return new(
-            training.Machine,
-            With(new(
-                step.Views, step.Free, step.Adversaries, ListModule.OfSeq(passes), step.Formula,
-                adversary.Objective, FuncConvert.FromFunc<Core.Scene, FSharpList<Tuple<string, double>>>(
-                    _ => FSharpList<Tuple<string, double>>.Empty), step.WeightStep)),
-            training.Dataset, training.Labels, training.Images, training.Batch, training.Epochs);
+            training.Machine, With(Step(ascent, ListModule.OfSeq(passes), Adversary.Objective)), training.Dataset,
+            training.Labels, training.Images, training.Batch, training.Epochs);
     }
 
     /// <summary>
@@ -122,7 +127,7 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     // On the CPU, so that all sides get the same.
     private Core.State Drawn()
     {
-        var training = (this with { Device = CPU }).Training(Core.Precision.Plain);
+        var training = (this with { Device = CPU }).Training(Core.Precision.Plain, Ascent);
         var state = Core.TrainingModule.start(training);
         using var scope = NewDisposeScope();
         using var grad = no_grad();
@@ -150,10 +155,10 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     internal void Write(string path)
     {
         using var scope = NewDisposeScope();
-        var training = (this with { Device = CPU }).Training(Core.Precision.Plain);
+        var training = (this with { Device = CPU }).Training(Core.Precision.Plain, Ascent);
         var (parameters, buffers) = Drawn().Online;
         var images = Sources.Select(source => training.Images[source]).ToList();
-        var adversary = Method.Step.Adversaries.Head;
+        var adversary = Adversary;
         var draw = Core.DrawModule.copies(adversary.Makes.Length, Core.DrawModule.create(
             Seed, "adversary/" + string.Join("+", adversary.Makes.Select(made => made.Item1)),
             [.. Enumerable.Range(0, Batch).Select(i => (long)i)]));
@@ -164,15 +169,30 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
             tensor(Mean).to(float32), tensor(Std).to(float32)).Write(path);
     }
 
-    private static Core.Ascent Observed(Core.Ascent ascent, Action<Tensor> observe) => new(
-        ascent.Text, ascent.Start, ascent.Steps, ascent.Restarts, ascent.Passes, ascent.Keep, ascent.EarlyStop,
-        ascent.After,
-        FuncConvert.FromFunc<Core.Threat, Core.Iterate, Tuple<Tensor, FSharpMap<string, Core.Leaf>>>(
-            (threat, iterate) =>
-            {
-                if (iterate.Index == 0) observe(iterate.Gradient);
-                return ascent.Next.Invoke(threat).Invoke(iterate);
-            }));
+    private Core.Adversary Adversary => Method.Step.Adversaries.Head;
+
+    private Core.Ascent Changed(
+        int steps,
+        FSharpFunc<Core.Threat, FSharpFunc<Core.Iterate, Tuple<Tensor, FSharpMap<string, Core.Leaf>>>> next) => new(
+        Ascent.Text, Ascent.Start, steps, Ascent.Restarts, Ascent.Passes, Ascent.Keep, Ascent.EarlyStop, Ascent.After,
+        next);
+
+    // The method's step on the given views.
+    private Core.Step Step(
+        Core.Ascent ascent, FSharpList<Core.Pass> passes, FSharpFunc<Core.Scene, Tensor> loss)
+    {
+        var identity = FuncConvert.FromFunc<
+            Core.Progress, Core.Named<FSharpFunc<Core.Draw, FSharpFunc<Tensor, Tensor>>>>(
+            _ => Core.ViewModule.identity);
+        var views = Sources.Select((source, i) => new Core.ViewSpec($"v{i + 1}", source, identity));
+        var adversary = new Core.Adversary(
+            Adversary.Makes, Adversary.Threat, ascent, Adversary.Passes, Adversary.Objective, Adversary.Leaks);
+        return new(
+            ListModule.OfSeq(views), Method.Step.Free, ListModule.OfSeq([adversary]), passes, Method.Step.Formula, loss,
+            FuncConvert.FromFunc<Core.Scene, FSharpList<Tuple<string, double>>>(
+                _ => FSharpList<Tuple<string, double>>.Empty),
+            Method.Step.WeightStep);
+    }
 
     private static FSharpMap<string, T> Empty<T>() => new([]);
 
@@ -186,13 +206,19 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
         return new(Method.Head.Run.Invoke(body), Device, precision, Seed, Empty<Core.Model>());
     }
 
-    // Views share a common part; the noise of each is its own.
+    // Squares of random colours, which the views of an image share, and noise of each view's own.
     private Core.Dataset Images(int view)
     {
-        var common = new Random(0);
-        var own = new Random(view + 1);
-        var values = new byte[Batch * Channels * Size * Size];
-        for (var i = 0; i < values.Length; i++) values[i] = (byte)(common.Next(192) + own.Next(64));
+        const int square = 8;
+        var (colours, noise) = (new Random(0), new Random(view + 1));
+        var values = new byte[Batch * Numbers];
+        var columns = new int[Size / square];
+        for (var i = 0; i < values.Length; i++)
+        {
+            var (row, column) = (i / Size, i % Size);
+            if (row % square == 0 && column == 0) columns = Array.ConvertAll(columns, _ => colours.Next(192));
+            values[i] = (byte)(columns[column / square] + noise.Next(64));
+        }
         return Core.DatasetModule.ofBytes(
             "bench", values, [Batch, Channels, Size, Size], new byte[Batch], 10, ListModule.OfSeq(Mean),
             ListModule.OfSeq(Std));
@@ -200,18 +226,11 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
 
     private Core.Method With(Core.Step step)
     {
-        var identity = FuncConvert.FromFunc<
-            Core.Progress, Core.Named<FSharpFunc<Core.Draw, FSharpFunc<Tensor, Tensor>>>>(
-            _ => Core.ViewModule.identity);
-        var views = Sources.Select((source, i) => new Core.ViewSpec($"v{i + 1}", source, identity));
         var m = Method;
         var recipe = new Core.Recipe(
             Optimizer, Batch, Endless, 1, m.Recipe.Dataset, m.Recipe.Network, m.Recipe.Trains);
         return new(
-            m.Name, m.Summary, m.Citation, m.Quirks, m.Before, m.From, m.Branches, m.Head,
-            new(
-                ListModule.OfSeq(views), step.Free, step.Adversaries, step.Passes, step.Formula, step.Loss,
-                step.Measures, step.WeightStep),
-            m.Averages, m.Memory, m.Sampling, recipe, m.Deploy);
+            m.Name, m.Summary, m.Citation, m.Quirks, m.Before, m.From, m.Branches, m.Head, step, m.Averages, m.Memory,
+            m.Sampling, recipe, m.Deploy);
     }
 }

@@ -22,11 +22,11 @@ internal static class Report
         Console.WriteLine();
         Console.WriteLine("| step | side | beside | speed | pairs | memory |");
         Console.WriteLine("|---|---|---|---:|---:|---:|");
-        foreach (var (own, i) in sides.Select((side, i) => (side, i)).Where(s => s.side.Library == Side.Ours))
+        foreach (var (own, i) in sides.Select((side, i) => (side, i)).Where(s => s.side.Library == Library.Ours))
         {
             foreach (var (other, j) in sides.Select((side, j) => (side, j)))
             {
-                if (other.Library == Side.Ours || (own.Kind == Side.Plain) != (other.Kind == Side.Plain)) continue;
+                if (other.Library == Library.Ours || (own.Kind == Side.Plain) != (other.Kind == Side.Plain)) continue;
                 var speed = figures[i].SpeedOver(figures[j]);
                 Console.WriteLine(
                     $"| {recipe} | {own} | {other} | {speed[speed.Count / 2]:F2} | {speed[0]:F2} to {speed[^1]:F2} "

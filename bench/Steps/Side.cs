@@ -1,15 +1,11 @@
 namespace AdvContrast.Bench.Steps;
 
 /// <summary>Who runs a step, and how.</summary>
-/// <param name="Library">AdvContrast, TorchSharp or PyTorch.</param>
+/// <param name="Library">One of <see cref="Bench.Library"/>.</param>
 /// <param name="Kind">How: see the constants.</param>
 /// <param name="Malloc">Whether its process keeps the memory of freed tensors.</param>
 internal sealed record Side(string Library, string Kind, Malloc Malloc)
 {
-    internal const string Ours = "AdvContrast";
-    internal const string TorchSharp = "TorchSharp";
-    internal const string PyTorch = "PyTorch";
-
     /// <summary>AdvContrast as it trains by default.</summary>
     internal const string Auto = "auto";
 

@@ -1,4 +1,3 @@
-using AdvContrast.Engine;
 using TorchSharp;
 
 namespace AdvContrast.Bench.Steps;
@@ -22,12 +21,11 @@ internal static class StepWorker
     /// <summary>Answers requests about a side, from what follows the command in <see cref="Arguments"/>.</summary>
     internal static void Run(string[] args)
     {
-        LibTorch.Load();
         var recipe = Recipe.Find(args[0]) with { Device = torch.device(args[1]), Batch = int.Parse(args[2]) };
         var (library, kind, shared) = (args[3], args[4], args[6]);
         torch.set_num_threads(int.Parse(args[5]));
         Core.Accelerator.convolveInTf32(recipe.Device, false);
-        IStep step = library == Side.Ours
+        IStep step = library == Library.Ours
             ? new OurStep(recipe, kind)
             : recipe.ByHand(SharedTensors.Read(shared, recipe.Device), kind == Side.Published);
         Requests.Answer(() => step.Step(), Check);
@@ -35,7 +33,7 @@ internal static class StepWorker
         (double[] Numbers, float[] Values) Check()
         {
             var results = step.Check();
-            return ([results.Loss, results.Reached], results.Gradient);
+            return ([results.Loss, results.Objective, results.Reached], results.Gradient);
         }
     }
 }
