@@ -1,4 +1,6 @@
+using System;
 using System.Linq;
+using AdvContrast.Engine;
 using BenchmarkDotNet.Running;
 
 namespace AdvContrast.Bench;
@@ -7,25 +9,34 @@ internal static class Program
 {
     private static int Main(string[] args)
     {
-        switch (args.FirstOrDefault())
+        LibTorch.Load();
+        try
         {
-            case "kernel":
-                return Kernel.Comparison.Run(args[1..]);
-            case "steps":
-                return Steps.Comparison.Run(args[1..]);
-            case Kernel.Answers.Command:
-                Kernel.Answers.Run(args[1..]);
-                return 0;
-            case Steps.Answers.Command:
-                Steps.Answers.Run(args[1..]);
-                return 0;
+            return Run(args.FirstOrDefault(), args.Length == 0 ? [] : args[1..]);
         }
-        if (args.Contains("--quick"))
+        catch (WorkerEndedException e)
         {
-            Quick.Run();
-            return 0;
+            Console.Error.WriteLine(e.Message);
+            return 1;
         }
-        BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);
-        return 0;
+        catch (UsageException e)
+        {
+            Console.Error.WriteLine(e.Message);
+            return 2;
+        }
+
+        int Run(string? command, string[] rest)
+        {
+            switch (command)
+            {
+                case "steps": return Steps.Comparison.Run(rest);
+                case "kernel": return Kernel.Comparison.Run(rest);
+                case Steps.StepWorker.Command: Steps.StepWorker.Run(rest); return 0;
+                case Kernel.LossWorker.Command: Kernel.LossWorker.Run(rest); return 0;
+                default:
+                    BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);
+                    return 0;
+            }
+        }
     }
 }

@@ -7,8 +7,10 @@ using System.Text.Json;
 namespace AdvContrast.Bench.Kernel;
 
 /// <summary>
-/// The kernel's losses, forward and backward in float32, beside plain PyTorch: time and memory, as ratios.
+/// Contrastive losses, forward and backward in float32, beside the same losses written out in TorchSharp, or in PyTorch:
+/// time and memory, as ratios.
 /// </summary>
+/// <remarks><c>kernel [NAME ...] [--python]</c></remarks>
 internal static class Comparison
 {
     private const int Width = 128;
@@ -17,6 +19,7 @@ internal static class Comparison
     private const int PairsARound = 3;
     private const int WarmUp = 20;
     private const double LongEnough = 0.3;
+    private const double Same = 1e-5;
     private const string Peer = "bench/peers/kernel.py";
     private const string Results = "bench/results/kernel.json";
 
@@ -24,63 +27,45 @@ internal static class Comparison
 
     private static readonly JsonSerializerOptions Json = new() { WriteIndented = true };
 
-    /// <summary>One side: milliseconds a call, in turn, and the most memory that it took, in MiB.</summary>
-    internal sealed record Figures(string Torch, List<double> Milliseconds)
+    /// <summary>What was measured of a side.</summary>
+    internal sealed record Figures(string Library, string Torch)
     {
-        public double Start { get; set; }
-        public double Peak { get; set; }
+        /// <summary>Milliseconds a call, one value a pair.</summary>
+        public List<double> Milliseconds { get; } = [];
+
+        /// <summary>The most memory of its processes before the first call and in all, in MiB.</summary>
+        public double StartMemory { get; set; }
+        public double PeakMemory { get; set; }
 
         internal double Median => Milliseconds.Order().ElementAt(Milliseconds.Count / 2);
-
-        internal void Time(Side side, int calls) => Milliseconds.Add(side.Seconds(calls) * 1000);
     }
 
-    /// <summary>A loss of so many embeddings, on both sides where PyTorch has it.</summary>
-    internal sealed record Row(string Loss, int Embeddings)
+    /// <summary>A loss of a number of embeddings on both sides, or on ours alone.</summary>
+    internal sealed record Row(string Loss, int Embeddings, Figures Ours, Figures? Other)
     {
-        public Figures? Ours { get; init; }
-        public Figures? PyTorch { get; init; }
+        /// <summary>The distance of the losses and of the gradients, as parts of the other side's.</summary>
+        public double? LossDistance { get; init; }
+        public double? GradientDistance { get; init; }
 
-        /// <summary>How far apart the losses are, and the gradients, as parts of PyTorch's.</summary>
-        public double? LossDifference { get; init; }
-        public double? GradientDifference { get; init; }
-
-        /// <summary>PyTorch's median time over ours, and our peak over PyTorch's.</summary>
-        public double? Speed => PyTorch?.Median / Ours?.Median;
-        public double? Memory => Ours?.Peak / PyTorch?.Peak;
-
-        /// <summary>What differs by more than sums in another order do is another function.</summary>
-        internal bool Differs => LossDifference > 1e-5 || GradientDifference > 1e-5;
+        /// <summary>Whether it differs by more than the rounding of sums in another order.</summary>
+        internal bool Differs => LossDistance > Same || GradientDistance > Same;
     }
 
-    /// <summary>Compares the losses named, or all. 1 where the two sides do not agree.</summary>
-    internal static int Run(string[] names)
+    /// <summary>Compares the losses named, or all. 1 where the sides do not agree.</summary>
+    internal static int Run(string[] args)
     {
-        var losses = Loss.All.Where(loss => names.Length == 0 || names.Contains(loss.Name)).ToList();
-        var unknown = names.Except(losses.Select(loss => loss.Name)).ToList();
-        if (unknown.Count > 0)
-        {
-            var known = string.Join(", ", Loss.All.Select(loss => loss.Name));
-            Console.Error.WriteLine($"no loss is called {unknown[0]}; there are: {known}");
-            return 2;
-        }
+        var options = new Options(args, [], ["--python"]);
+        var losses = options.Choose("loss", Loss.All, loss => loss.Name);
+        var other = options.Has("--python") ? Library.PyTorch : Library.TorchSharp;
 
-        Console.WriteLine("| loss | embeddings | ours | PyTorch | speed | pairs | our peak | its | memory |");
+        Console.WriteLine($"| loss | embeddings | ours | {other} | speed | pairs | our peak | its | memory |");
         Console.WriteLine("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
         var rows = new List<Row>();
         foreach (var loss in losses)
         {
             foreach (var embeddings in Embeddings)
             {
-                try
-                {
-                    rows.Add(Compare(loss, embeddings));
-                }
-                catch (SideEndedException e)
-                {
-                    Console.Error.WriteLine(e.Message);
-                    return 1;
-                }
+                rows.Add(Compare(loss, embeddings, loss.ByHand is null ? null : other));
                 Console.WriteLine(Text(rows[^1]));
             }
         }
@@ -91,64 +76,62 @@ internal static class Comparison
         return 0;
     }
 
-    private static Row Compare(Loss loss, int embeddings)
+    private static Row Compare(Loss loss, int embeddings, string? library)
     {
-        var row = new Row(loss.Name, embeddings);
+        Row row;
         int calls;
-        using (var ours = Ours(loss, embeddings))
-        using (var theirs = Theirs(loss, embeddings))
+        using (var ours = Start(Library.Ours, loss, embeddings))
+        using (var other = library is null ? null : Start(library, loss, embeddings))
         {
             ours.Seconds(WarmUp);
             calls = Math.Max(1, (int)(LongEnough / ours.Seconds(3)));
-            row = row with { Ours = new(ours.Torch, []) };
-            if (theirs.Has)
+            row = new(loss.Name, embeddings, new(Library.Ours, ours.Torch), null);
+            if (other is not null)
             {
-                var (mine, its) = (ours.Check(), theirs.Check());
+                var (own, its) = (ours.Check(), other.Check());
                 row = row with
                 {
-                    PyTorch = new(theirs.Torch, []),
-                    LossDifference = Math.Abs(mine.Loss - its.Loss) / Math.Abs(its.Loss),
-                    GradientDifference = Distance(mine.Gradient, its.Gradient),
+                    Other = new(library!, other.Torch),
+                    LossDistance = Math.Abs(own.Numbers[0] - its.Numbers[0]) / Math.Abs(its.Numbers[0]),
+                    GradientDistance = Distance(own.Values, its.Values),
                 };
             }
         }
-
-        // Where memory happens to lie makes a process faster or slower for good, so there are several.
+        // The place of its memory makes a process faster or slower for good, so there are several.
         for (var round = 0; round < Rounds && !row.Differs; round++) Measure(loss, row, calls);
         return row;
     }
 
-    private static Side Ours(Loss loss, int embeddings) =>
-        Start(loss, embeddings, [.. Side.Ourselves, Answers.Command]);
+    private static Worker Start(string library, Loss loss, int embeddings)
+    {
+        string[] arguments =
+            [loss.Name, .. new[] { loss.Views, embeddings / loss.Views, Width, Threads }.Select(n => $"{n}")];
+        return library == Library.PyTorch
+            ? Worker.StartPython([Peer, .. arguments], Threads, Malloc.Kept)
+            : Worker.StartOurs([LossWorker.Command, library, .. arguments], Threads, Malloc.Kept);
+    }
 
-    private static Side Theirs(Loss loss, int embeddings) => Start(loss, embeddings, Side.Python, Peer);
-
-    private static Side Start(Loss loss, int embeddings, params string[] command) =>
-        new([.. command, loss.Name, .. Numbers(loss, embeddings)], Threads);
-
-    private static IEnumerable<string> Numbers(Loss loss, int embeddings) =>
-        new[] { loss.Views, embeddings / loss.Views, Width, Threads }.Select(number => number.ToString());
-
-    /// <summary>Times both sides in turn, in processes of their own.</summary>
+    /// <summary>Times both sides in turn, in new processes.</summary>
     private static void Measure(Loss loss, Row row, int calls)
     {
-        using var ours = Ours(loss, row.Embeddings);
-        using var theirs = row.PyTorch is null ? null : Theirs(loss, row.Embeddings);
-        var both = new List<(Figures Figures, Side Side)> { (row.Ours!, ours) };
-        if (theirs is not null) both.Add((row.PyTorch!, theirs));
-
-        foreach (var (figures, side) in both)
+        var figures = row.Other is null ? [row.Ours] : new List<Figures> { row.Ours, row.Other };
+        var sides = figures.ConvertAll(side => (Figures: side, Worker: Start(side.Library, loss, row.Embeddings)));
+        foreach (var (side, worker) in sides)
         {
-            figures.Start = Math.Max(figures.Start, side.PeakMemory());
-            side.Seconds(WarmUp);
+            side.StartMemory = Math.Max(side.StartMemory, worker.PeakMemory());
+            worker.Seconds(WarmUp);
         }
         for (var pair = 0; pair < PairsARound; pair++)
         {
-            foreach (var (figures, side) in both) figures.Time(side, calls);
-            // Turn about, so that neither is always the second.
-            both.Reverse();
+            foreach (var (side, worker) in sides) side.Milliseconds.Add(worker.Seconds(calls) * 1000);
+            // Another pair has the other order.
+            sides.Reverse();
         }
-        foreach (var (figures, side) in both) figures.Peak = Math.Max(figures.Peak, side.PeakMemory());
+        foreach (var (side, worker) in sides)
+        {
+            side.PeakMemory = Math.Max(side.PeakMemory, worker.PeakMemory());
+            worker.Dispose();
+        }
     }
 
     /// <summary>The largest difference, as a part of the largest value.</summary>
@@ -161,16 +144,14 @@ internal static class Comparison
     {
         if (row.Differs)
         {
-            return $"{row.Loss} of {row.Embeddings} embeddings is not PyTorch's: the losses are "
-                + $"{row.LossDifference:G2} apart, the gradients {row.GradientDifference:G2}";
+            return $"{row.Loss} of {row.Embeddings} embeddings does not agree: the losses are {row.LossDistance:G2} "
+                + $"apart, the gradients {row.GradientDistance:G2}";
         }
-
-        var (ours, peer) = (row.Ours!, row.PyTorch);
+        var (ours, other) = (row.Ours, row.Other);
         var start = $"| {row.Loss} | {row.Embeddings} | {ours.Median:F2} ms";
-        if (peer is null) return $"{start} | | | | {ours.Peak:F0} MiB | | |";
-
-        var pairs = peer.Milliseconds.Zip(ours.Milliseconds, (its, mine) => its / mine).Order().ToList();
-        return $"{start} | {peer.Median:F2} ms | {row.Speed:F2} | {pairs[0]:F2} to {pairs[^1]:F2} "
-            + $"| {ours.Peak:F0} MiB | {peer.Peak:F0} MiB | {row.Memory:F2} |";
+        if (other is null) return $"{start} | | | | {ours.PeakMemory:F0} MiB | | |";
+        var pairs = other.Milliseconds.Zip(ours.Milliseconds, (its, own) => its / own).Order().ToList();
+        return $"{start} | {other.Median:F2} ms | {pairs[pairs.Count / 2]:F2} | {pairs[0]:F2} to {pairs[^1]:F2} "
+            + $"| {ours.PeakMemory:F0} MiB | {other.PeakMemory:F0} MiB | {ours.PeakMemory / other.PeakMemory:F2} |";
     }
 }

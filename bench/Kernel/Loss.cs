@@ -1,23 +1,33 @@
 using System;
 using System.Collections.Generic;
+using AdvContrast.Bench.ByHand;
 using Microsoft.FSharp.Collections;
 using Tensor = TorchSharp.torch.Tensor;
 
 namespace AdvContrast.Bench.Kernel;
 
-/// <summary>
-/// A contrastive loss: its name, and what it makes of so many views of the same images, [n; d] each.
-/// </summary>
-/// <remarks>bench/peers/kernel.py has the same by name, in plain PyTorch, or lacks it.</remarks>
-internal sealed record Loss(string Name, int Views, Func<IReadOnlyList<Tensor>, Tensor> Of)
+/// <summary>A contrastive loss of embeddings [n; d] of a number of views of the same images.</summary>
+/// <remarks>bench/peers/kernel.py has those that are written out, by the same names, in PyTorch.</remarks>
+/// <param name="Name">Its name.</param>
+/// <param name="Views">The number of views.</param>
+/// <param name="Of">The loss by AdvContrast.</param>
+/// <param name="ByHand">The loss written out in TorchSharp, or null.</param>
+internal sealed record Loss(
+    string Name, int Views, Func<IReadOnlyList<Tensor>, Tensor> Of, Func<IReadOnlyList<Tensor>, Tensor>? ByHand = null)
 {
     private const double Temperature = 0.5;
 
     internal static IReadOnlyList<Loss> All { get; } =
     [
-        new("NT-Xent", 2, views => Core.InfoNce.ntXent(Temperature, views[0], views[1])),
-        new("N-pair", 2, views => Core.NPair.loss(Temperature, views[0], views[1])),
-        new("one-sided", 2, views => Core.InfoNce.oneSided(Temperature, views[0], views[1])),
+        new(
+            "NT-Xent", 2, views => Core.InfoNce.ntXent(Temperature, views[0], views[1]),
+            views => Contrasts.NtXent(views[0], views[1])),
+        new(
+            "N-pair", 2, views => Core.NPair.loss(Temperature, views[0], views[1]),
+            views => Contrasts.NPair(views[0], views[1])),
+        new(
+            "one-sided", 2, views => Core.InfoNce.oneSided(Temperature, views[0], views[1]),
+            views => Contrasts.OneSided(views[0], views[1])),
         new("RoCL", 3, views => ThreeViews(Core.Denominator.AllOthers, Core.ThreeViews.plain, views)),
         new("RoCL, IP + HN", 3, views => ThreeViews(Hard, Inferior, views)),
         new("AdvCL", 4, views => Core.ManyViews.symmetric(

@@ -7,12 +7,18 @@ using static TorchSharp.torch;
 
 namespace AdvContrast.Bench.Steps;
 
-/// <summary>A method's step as both sides run it: two given views of so many images, ResNet-18.</summary>
-/// <remarks>bench/peers has a program for each by the same name, in plain PyTorch.</remarks>
+/// <summary>
+/// A method's step as all sides run it: ResNet-18 on two given views of a batch, so that nobody augments.
+/// </summary>
+/// <remarks>bench/peers has a program for each by the same name, in PyTorch.</remarks>
 internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Optimizer)
 {
-    private const int Side = 32;
+    /// <summary>The numbers of an image.</summary>
+    internal const int Numbers = Channels * Size * Size;
+
+    private const int Size = 32;
     private const int Channels = 3;
+    private const int Width = 64;
     private const ulong Seed = 1;
     private const int Endless = 1_000_000;
     private static readonly double[] Mean = [0.485, 0.456, 0.406];
@@ -21,51 +27,94 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
 
     internal static IReadOnlyList<Recipe> All { get; } =
     [
-        new("acl-ds", Core.Acl.dualStream, Core.TransformModule.larsMomentum(Constant(0.1), 0.9, 1e-3, 1e-6)),
+        new("acl-ds", Core.Acl.dualStream, Core.TransformModule.larsMomentum(Constant(0.1), 0.9, 1e-3, 1e-6))
+        {
+            ByHand = (shared, isPublished) => new ByHand.AclDs(shared, isPublished),
+            // An iteration of the attack passes two views, the loss four.
+            Cost = side => side.Kind == Side.Published ? new(14, 0, 14) : new(14, 10, 4),
+        },
         new("clae", Core.Clae.method, Core.TransformModule.chain(ListModule.OfSeq(
         [
             Core.TransformModule.adam(0.9, 0.999, 1e-8), Core.TransformModule.scale(Constant(3e-4)),
-        ]))),
+        ])))
+        {
+            ByHand = (shared, isPublished) => new ByHand.Clae(shared, isPublished),
+            // The attack passes two views, the loss three; what AdvContrast knows to be the same view passes once.
+            Cost = side => side.Kind switch
+            {
+                Side.Published => new(5, 0, 5),
+                Side.Auto or Side.Float32 => new(4, 1, 3),
+                _ => new(5, 1, 3),
+            },
+        },
     ];
 
-    /// <summary>How many images a step takes.</summary>
+    /// <summary>The same step written out in TorchSharp; published: as the authors run it.</summary>
+    internal required Func<SharedTensors, bool, IStep> ByHand { get; init; }
+
+    /// <summary>The passes that a side makes.</summary>
+    internal required Func<Side, Cost> Cost { get; init; }
+
+    /// <summary>Images of a step.</summary>
     internal int Batch { get; init; } = 32;
 
-    /// <summary>Where it runs.</summary>
+    /// <summary>The device that it runs on.</summary>
     internal Device Device { get; init; } = CPU;
 
+    /// <summary>The program in PyTorch.</summary>
     internal string Peer => $"bench/peers/{Name.Replace('-', '_')}.py";
 
-    /// <summary>The training by this recipe, without end. Its images belong to no scope.</summary>
-    internal Core.Training Training(Core.Precision precision) => new(
-        Machine(precision), With(Method.Step), Images(0), Empty<Tensor>(),
+    /// <summary>The recipe of a name.</summary>
+    internal static Recipe Find(string name) => All.Single(recipe => recipe.Name == name);
+
+    /// <summary>The ascent of the method's attack.</summary>
+    internal Core.Ascent Ascent => Adversary.Ascent;
+
+    /// <summary>An ascent that ends at its first point.</summary>
+    internal Core.Ascent AtStart => Changed(0, Ascent.Next);
+
+    /// <summary>The method's ascent, with a look at the gradient at its first point.</summary>
+    internal Core.Ascent Observed(Action<Tensor> observe) => Changed(Ascent.Steps,
+        FuncConvert.FromFunc<Core.Threat, Core.Iterate, Tuple<Tensor, FSharpMap<string, Core.Leaf>>>(
+            (threat, iterate) =>
+            {
+                if (iterate.Index == 0) observe(iterate.Gradient);
+                return Ascent.Next.Invoke(threat).Invoke(iterate);
+            }));
+
+    /// <summary>Images of a first step, which a training draws in an order of its own, in that of the data.</summary>
+    internal Tensor InOrder(Tensor images)
+    {
+        using var scope = NewDisposeScope();
+        var training = Training(Core.Precision.Plain, Ascent);
+        var ids = Core.TrainingModule.nextBatch(training, Core.ProgressModule.start(1, Endless)).Ids;
+        var views = images.cpu().view([-1, Batch, .. images.shape[1..]]);
+        return views.index_select(1, tensor(ids).argsort()).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>A training by this recipe without end. Its images belong to no scope.</summary>
+    internal Core.Training Training(Core.Precision precision, Core.Ascent ascent) => new(
+        Machine(precision), With(Step(ascent, Method.Step.Passes, Method.Step.Loss)), Images(0), Empty<Tensor>(),
         new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Batch, Endless);
 
     /// <summary>
-    /// The same, but its loss is what the adversary reaches on its own objective, scored in float32.
+    /// The same, but its loss is the objective of the attack at the adversarial images, in float32.
     /// </summary>
-    internal Core.Training Scoring(Core.Precision precision)
+    internal Core.Training Scoring(Core.Precision precision, Core.Ascent ascent)
     {
-        var step = Method.Step;
-        var adversary = step.Adversaries.Head;
-        var passes = adversary.Passes.Select(pass => new Core.Pass(
+        var passes = Adversary.Passes.Select(pass => new Core.Pass(
             pass.Name, pass.Views, pass.Who,
             new Core.Call(pass.Call.Branch, pass.Call.Mode, mixed: false, pass.Call.Momentum), learn: true,
             keep: false));
-        var training = Training(precision);
+        var training = Training(precision, ascent);
         return new(
-            training.Machine,
-            With(new(
-                step.Views, step.Free, step.Adversaries, ListModule.OfSeq(passes), step.Formula,
-                adversary.Objective, FuncConvert.FromFunc<Core.Scene, FSharpList<Tuple<string, double>>>(
-                    _ => FSharpList<Tuple<string, double>>.Empty), step.WeightStep)),
-            training.Dataset, training.Labels, training.Images, training.Batch, training.Epochs);
+            training.Machine, With(Step(ascent, ListModule.OfSeq(passes), Adversary.Objective)), training.Dataset,
+            training.Labels, training.Images, training.Batch, training.Epochs);
     }
 
     /// <summary>
-    /// Fresh weights with the statistics of the images themselves. At a fresh network's own, all embeddings
-    /// are nearly one, and which way an attack goes is a matter of rounding; so they are the same, to the last
-    /// bit, whatever the precision of the run.
+    /// Fresh weights with the running statistics of the images themselves, the same for every precision. With those
+    /// of a fresh network all embeddings are nearly equal, and rounding decides the direction of the attack.
     /// </summary>
     internal Core.State Start()
     {
@@ -75,10 +124,10 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
         return state;
     }
 
-    // On the CPU, so that the peers get the same.
+    // On the CPU, so that all sides get the same.
     private Core.State Drawn()
     {
-        var training = (this with { Device = CPU }).Training(Core.Precision.Plain);
+        var training = (this with { Device = CPU }).Training(Core.Precision.Plain, Ascent);
         var state = Core.TrainingModule.start(training);
         using var scope = NewDisposeScope();
         using var grad = no_grad();
@@ -102,33 +151,47 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
             state.Progress);
     }
 
-    /// <summary>Weights, images and the attack's first point, for the peers.</summary>
+    /// <summary>Writes what the other sides share with ours.</summary>
     internal void Write(string path)
     {
         using var scope = NewDisposeScope();
-        var training = Training(Core.Precision.Plain);
-        var state = Drawn();
+        var training = (this with { Device = CPU }).Training(Core.Precision.Plain, Ascent);
+        var (parameters, buffers) = Drawn().Online;
         var images = Sources.Select(source => training.Images[source]).ToList();
-        var adversary = Method.Step.Adversaries.Head;
+        var adversary = Adversary;
         var draw = Core.DrawModule.copies(adversary.Makes.Length, Core.DrawModule.create(
             Seed, "adversary/" + string.Join("+", adversary.Makes.Select(made => made.Item1)),
             [.. Enumerable.Range(0, Batch).Select(i => (long)i)]));
         var origin = cat([.. images.Take(adversary.Makes.Length)]).to(float32) / 255.0;
-        var tensors = new Dictionary<string, Tensor>
-        {
-            ["first"] = images[0],
-            ["second"] = images[1],
-            ["start"] = Core.GradientAttack.start(adversary.Threat, adversary.Ascent, draw, origin),
-            ["mean"] = tensor(Mean).to(float32),
-            ["std"] = tensor(Std).to(float32),
-        };
-        foreach (var (name, x) in state.Online.Item1) tensors["p:" + name] = x;
-        foreach (var (name, x) in state.Online.Item2) tensors["b:" + name] = x;
-        var leaves = tensors.Select(t => Tuple.Create(t.Key, Core.Leaf.NewValue(t.Value)));
-        var tree = new FSharpMap<string, Core.Leaf>(leaves);
-        var written = Core.Safetensors.write(path, Empty<string>(), tree);
-        if (written.IsError)
-            throw new InvalidOperationException(Core.ErrorModule.message(written.ErrorValue));
+        new SharedTensors(
+            parameters.Concat(buffers).ToDictionary(tensor => tensor.Key, tensor => tensor.Value), images[0], images[1],
+            Core.GradientAttack.start(adversary.Threat, adversary.Ascent, draw, origin),
+            tensor(Mean).to(float32), tensor(Std).to(float32)).Write(path);
+    }
+
+    private Core.Adversary Adversary => Method.Step.Adversaries.Head;
+
+    private Core.Ascent Changed(
+        int steps,
+        FSharpFunc<Core.Threat, FSharpFunc<Core.Iterate, Tuple<Tensor, FSharpMap<string, Core.Leaf>>>> next) => new(
+        Ascent.Text, Ascent.Start, steps, Ascent.Restarts, Ascent.Passes, Ascent.Keep, Ascent.EarlyStop, Ascent.After,
+        next);
+
+    // The method's step on the given views.
+    private Core.Step Step(
+        Core.Ascent ascent, FSharpList<Core.Pass> passes, FSharpFunc<Core.Scene, Tensor> loss)
+    {
+        var identity = FuncConvert.FromFunc<
+            Core.Progress, Core.Named<FSharpFunc<Core.Draw, FSharpFunc<Tensor, Tensor>>>>(
+            _ => Core.ViewModule.identity);
+        var views = Sources.Select((source, i) => new Core.ViewSpec($"v{i + 1}", source, identity));
+        var adversary = new Core.Adversary(
+            Adversary.Makes, Adversary.Threat, ascent, Adversary.Passes, Adversary.Objective, Adversary.Leaks);
+        return new(
+            ListModule.OfSeq(views), Method.Step.Free, ListModule.OfSeq([adversary]), passes, Method.Step.Formula, loss,
+            FuncConvert.FromFunc<Core.Scene, FSharpList<Tuple<string, double>>>(
+                _ => FSharpList<Tuple<string, double>>.Empty),
+            Method.Step.WeightStep);
     }
 
     private static FSharpMap<string, T> Empty<T>() => new([]);
@@ -139,36 +202,35 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     private Core.Machine Machine(Core.Precision precision)
     {
         var input = new Core.Input(Channels, ListModule.OfSeq(Mean), ListModule.OfSeq(Std), classes: 10);
-        var body = Core.ResNet.resNet18(Core.Stem.CifarStem, 64, input, Method.Branches);
+        var body = Core.ResNet.resNet18(Core.Stem.CifarStem, Width, input, Method.Branches);
         return new(Method.Head.Run.Invoke(body), Device, precision, Seed, Empty<Core.Model>());
     }
 
-    // Views of the same images, as another augmentation would make them: plain noise over a common part.
+    // Squares of random colours, which the views of an image share, and noise of each view's own.
     private Core.Dataset Images(int view)
     {
-        var common = new Random(0);
-        var own = new Random(view + 1);
-        var values = new byte[Batch * Channels * Side * Side];
-        for (var i = 0; i < values.Length; i++) values[i] = (byte)(common.Next(192) + own.Next(64));
+        const int square = 8;
+        var (colours, noise) = (new Random(0), new Random(view + 1));
+        var values = new byte[Batch * Numbers];
+        var columns = new int[Size / square];
+        for (var i = 0; i < values.Length; i++)
+        {
+            var (row, column) = (i / Size, i % Size);
+            if (row % square == 0 && column == 0) columns = Array.ConvertAll(columns, _ => colours.Next(192));
+            values[i] = (byte)(columns[column / square] + noise.Next(64));
+        }
         return Core.DatasetModule.ofBytes(
-            "bench", values, [Batch, Channels, Side, Side], new byte[Batch], 10, ListModule.OfSeq(Mean),
+            "bench", values, [Batch, Channels, Size, Size], new byte[Batch], 10, ListModule.OfSeq(Mean),
             ListModule.OfSeq(Std));
     }
 
     private Core.Method With(Core.Step step)
     {
-        var identity = FuncConvert.FromFunc<
-            Core.Progress, Core.Named<FSharpFunc<Core.Draw, FSharpFunc<Tensor, Tensor>>>>(
-            _ => Core.ViewModule.identity);
-        var views = Sources.Select((source, i) => new Core.ViewSpec($"v{i + 1}", source, identity));
         var m = Method;
         var recipe = new Core.Recipe(
             Optimizer, Batch, Endless, 1, m.Recipe.Dataset, m.Recipe.Network, m.Recipe.Trains);
         return new(
-            m.Name, m.Summary, m.Citation, m.Quirks, m.Before, m.From, m.Branches, m.Head,
-            new(
-                ListModule.OfSeq(views), step.Free, step.Adversaries, step.Passes, step.Formula, step.Loss,
-                step.Measures, step.WeightStep),
-            m.Averages, m.Memory, m.Sampling, recipe, m.Deploy);
+            m.Name, m.Summary, m.Citation, m.Quirks, m.Before, m.From, m.Branches, m.Head, step, m.Averages, m.Memory,
+            m.Sampling, recipe, m.Deploy);
     }
 }

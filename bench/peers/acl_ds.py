@@ -49,31 +49,34 @@ class Lars(torch.optim.Optimizer):
 
 
 class AclDs(Peer):
+    attacks_in_train_mode = False
+
     def contrast(self, images, branch, precise=False):
         return nt_xent(*self.run(images, branch, precise).chunk(2))
 
+    def objective(self, x, precise=False):
+        return self.contrast(x, "adv", precise)
+
+    def origin(self):
+        return torch.cat([self.first, self.second])
+
+    def project(self, x):
+        origin = self.origin()
+        return torch.minimum(torch.maximum(x, origin - RADIUS), origin + RADIUS).clamp(0, 1)
+
+    def first_point(self):
+        return self.project(self.tensors["start"])
+
     def attack(self):
-        origin = torch.cat([self.first, self.second])
         x = self.tensors["start"]
         self.net.eval()
         for _ in range(STEPS):
-            gradient = self.image_gradient(lambda x: self.contrast(x, "adv"), x)
-            x = x.detach() + STEP * gradient.sign()
-            x = torch.minimum(torch.maximum(x, origin - RADIUS), origin + RADIUS).clamp(0, 1)
+            x = self.project(x.detach() + STEP * self.image_gradient(self.objective, x).sign())
         self.net.train()
         return x
 
-    def reached(self):
-        x = self.attack()
-        self.net.eval()
-        with torch.no_grad():
-            return self.contrast(x, "adv", precise=True).item()
-
-    def step(self):
-        x = self.attack()
-        adversarial = self.contrast(x, "adv")
-        natural = self.contrast(torch.cat([self.first, self.second]), "clean")
-        return self.learn((natural + adversarial) / 2)
+    def loss(self, x):
+        return (self.contrast(self.origin(), "clean") + self.contrast(x, "adv")) / 2
 
 
 serve(

@@ -9,23 +9,21 @@ RADIUS, RATE = 0.015, 3e-4
 
 
 class Clae(Peer):
-    def against(self, x):
-        """What the attack raises: the contrast of the first views with x, both through the adversarial branch."""
-        return nt_xent(self.run(self.first, "adv"), self.run(x, "adv"))
+    attacks_in_train_mode = True
+
+    def objective(self, x, precise=False):
+        """The contrast of the first views with x, both by the adversarial branch."""
+        return nt_xent(self.run(self.first, "adv", precise), self.run(x, "adv", precise))
+
+    def first_point(self):
+        return self.first
 
     def attack(self):
-        self.net.train()
-        return self.first + RADIUS * self.image_gradient(self.against, self.first).sign()
+        return self.first + RADIUS * self.image_gradient(self.objective, self.first).sign()
 
-    def reached(self):
-        x = self.attack()
-        with torch.no_grad():
-            return nt_xent(self.run(self.first, "adv", True), self.run(x, "adv", True)).item()
-
-    def step(self):
-        x = self.attack()
+    def loss(self, x):
         first, second = self.run(torch.cat([self.first, self.second]), "clean").chunk(2)
-        return self.learn(nt_xent(first, second) + nt_xent(first, self.run(x, "adv")))
+        return nt_xent(first, second) + nt_xent(first, self.run(x, "adv"))
 
 
 def head(_):

@@ -1,15 +1,15 @@
-"""What the peers of `dotnet fsi build.fsx bench steps` share: the network, NT-Xent, and the answering of requests.
+"""What the peers of `dotnet fsi build.fsx bench steps` share: the network, NT-Xent, and the answers to requests.
 
 A peer runs as `PEER.py KIND THREADS FILE DEVICE`. FILE has weights, running statistics and images in safetensors;
 KIND is one of
 
-  published  as the authors run it: float32, every backward pass computes all gradients, also those thrown away;
-  plain      float32, but attacks take gradients of images alone;
+  published  as the authors run it: float32, every backward pass computes the gradients of all parameters;
+  plain      float32, but attacks take the gradient of images alone;
   competent  PyTorch written well: besides, bfloat16 autocast and channels-last.
 
-Requests come one a line: "start" (version and threads), "time STEPS" (seconds a step), "check" (loss of the first
-step, and what its attack reached), "peak" (most bytes of tensors on a card). On a card all kinds but plain are timed
-as PyTorch is unless told otherwise: with convolutions of float32 in TF32. Checks are in float32.
+Requests come one a line: "start" (version and threads), "time STEPS" (seconds a step), "check FILE" (the loss and the
+attack's objective at its first point, and the objective that it reaches; the gradient at the first point goes into the
+file). On a card all kinds but plain are timed with PyTorch's default, convolutions of float32 in TF32.
 """
 
 import json
@@ -106,18 +106,16 @@ def nt_xent(a, b, temperature=0.5):
 
 
 class Peer:
-    """A network in training and how it computes."""
+    """A network in training, and how it computes.
+
+    A method adds attacks_in_train_mode, first_point, objective, attack and loss.
+    """
 
     def __init__(self, kind, tensors, momenta, head, optimizer):
         self.kind, self.tensors = kind, tensors
-        self.momenta, self.head, self.make_optimizer = momenta, head, optimizer
         self.first, self.second = (tensors[name].float() / 255 for name in ("first", "second"))
-        self.restart()
-
-    def restart(self):
-        """The shared weights again."""
         t = self.tensors
-        self.net = Network(self.momenta, self.head, t["mean"].tolist(), t["std"].tolist()).to(self.first.device)
+        self.net = Network(momenta, head, t["mean"].tolist(), t["std"].tolist()).to(self.first.device)
         named = dict(self.net.named_parameters()) | dict(self.net.named_buffers())
         with torch.no_grad():
             for name, value in t.items():
@@ -131,10 +129,10 @@ class Peer:
         assert not missing, missing
         if self.kind == "competent":
             self.net = self.net.to(memory_format=torch.channels_last)
-        self.optimizer = self.make_optimizer(self.net.parameters(), self.kind)
+        self.optimizer = optimizer(self.net.parameters(), kind)
 
     def run(self, images, branch, precise=False):
-        """The embeddings of images through a branch."""
+        """The embeddings of images by a branch."""
         for module in self.net.modules():
             if isinstance(module, Norm):
                 module.branch = branch
@@ -145,7 +143,7 @@ class Peer:
             return self.net(images)
 
     def image_gradient(self, objective, x):
-        """The gradient of an objective at images x, the way this kind of peer takes it."""
+        """The gradient of an objective at images x, as this kind of peer takes it."""
         x = x.detach().requires_grad_()
         if self.kind == "published":
             self.optimizer.zero_grad()
@@ -158,15 +156,27 @@ class Peer:
             p.requires_grad_(True)
         return gradient
 
-    def learn(self, loss):
+    def step(self):
+        loss = self.loss(self.attack())
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return loss.item()
+
+    def check(self, path):
+        """What the sides of a comparison must agree in; the gradient goes into a file."""
+        self.net.train(self.attacks_in_train_mode)
+        gradient = self.image_gradient(self.objective, self.tensors["start"])
+        gradient.cpu().numpy().tofile(path)
+        x = self.attack()
+        with torch.no_grad():
+            self.net.train(self.attacks_in_train_mode)
+            objectives = [self.objective(x, True).item() for x in (self.first_point(), x)]
+            self.net.train()
+            return [self.loss(self.first_point()).item(), *objectives]
 
 
 def serve(make):
-    """Answers requests about the peer that make gives for a kind and tensors."""
+    """Answers requests about the peer that make(kind, tensors) gives."""
     kind, threads, path, device = sys.argv[1:]
     torch.set_num_threads(int(threads))
     peer = make(kind, load(path, device))
@@ -181,11 +191,6 @@ def serve(make):
             for _ in range(int(rest[0])):
                 peer.step()
             answer = (time.perf_counter() - start) / int(rest[0])
-        elif request == "peak":
-            answer = torch.cuda.max_memory_allocated(device)
         else:
-            reached = peer.reached()
-            peer.restart()
-            answer = f"{peer.step()} {reached}"
-            peer.restart()
+            answer = " ".join(map(str, peer.check(rest[0])))
         print(answer, flush=True)
