@@ -31,8 +31,13 @@ internal static class Program
             {
                 case "steps": return Steps.Comparison.Run(rest);
                 case "kernel": return Kernel.Comparison.Run(rest);
+                case "converge": return Converge.Comparison.Run(rest);
+                case "autoattack": return AutoAttack.Comparison.Run(rest);
                 case Steps.StepWorker.Command: Steps.StepWorker.Run(rest); return 0;
                 case Kernel.LossWorker.Command: Kernel.LossWorker.Run(rest); return 0;
+                case Converge.TrainingWorker.Command: Converge.TrainingWorker.Run(rest); return 0;
+                case AutoAttack.AttackWorker.Command: AutoAttack.AttackWorker.Run(rest); return 0;
+                case AutoAttack.PassesWorker.Command: AutoAttack.PassesWorker.Run(rest); return 0;
                 default:
                     BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);
                     return 0;

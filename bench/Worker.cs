@@ -94,7 +94,8 @@ internal sealed class Worker : IDisposable
         var file = Path.GetTempFileName();
         try
         {
-            var numbers = Array.ConvertAll(Ask($"{Requests.Check} {file}").Split(' '), Number);
+            var words = Ask($"{Requests.Check} {file}").Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            var numbers = Array.ConvertAll(words, Number);
             return (numbers, MemoryMarshal.Cast<byte, float>(File.ReadAllBytes(file)).ToArray());
         }
         finally

@@ -36,8 +36,7 @@ internal static class Comparison
             "default" => Malloc.Default,
             _ => throw new UsageException("--malloc: kept or default"),
         };
-        var device = Core.ConfigurationModule.device(options.Text("--device", "cpu"));
-        if (device.IsError) throw new UsageException(Core.ErrorModule.message(device.ErrorValue));
+        var device = Core.ConfigurationModule.device(options.Text("--device", "cpu")).Value();
         var settings = new Settings(
             malloc, options.Has("--python"), options.Number("--pairs", 9, 1), options.Number("--threads", 2, 1));
         var recipes = options
@@ -45,7 +44,7 @@ internal static class Comparison
             .ConvertAll(recipe => recipe with
             {
                 Batch = options.Number("--batch", recipe.Batch, 2),
-                Device = device.ResultValue,
+                Device = device,
             });
 
         var results = new List<Result>();

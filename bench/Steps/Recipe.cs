@@ -20,7 +20,6 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     private const int Channels = 3;
     private const int Width = 64;
     private const ulong Seed = 1;
-    private const int Endless = 1_000_000;
     private static readonly double[] Mean = [0.485, 0.456, 0.406];
     private static readonly double[] Std = [0.229, 0.224, 0.225];
     private static readonly string[] Sources = ["first", "second"];
@@ -87,7 +86,7 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     {
         using var scope = NewDisposeScope();
         var training = Training(Core.Precision.Plain, Ascent);
-        var ids = Core.TrainingModule.nextBatch(training, Core.ProgressModule.start(1, Endless)).Ids;
+        var ids = Core.TrainingModule.nextBatch(training, Core.ProgressModule.start(1, Methods.Endless)).Ids;
         var views = images.cpu().view([-1, Batch, .. images.shape[1..]]);
         return views.index_select(1, tensor(ids).argsort()).MoveToOuterDisposeScope();
     }
@@ -95,7 +94,7 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     /// <summary>A training by this recipe without end. Its images belong to no scope.</summary>
     internal Core.Training Training(Core.Precision precision, Core.Ascent ascent) => new(
         Machine(precision), With(Step(ascent, Method.Step.Passes, Method.Step.Loss)), Images(0), Empty<Tensor>(),
-        new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Batch, Endless);
+        new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Batch, Methods.Endless);
 
     /// <summary>
     /// The same, but its loss is the objective of the attack at the adversarial images, in float32.
@@ -169,6 +168,8 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
             tensor(Mean).to(float32), tensor(Std).to(float32)).Write(path);
     }
 
+    private Core.Method With(Core.Step step) => Method.With(step, Optimizer, Batch);
+
     private Core.Adversary Adversary => Method.Step.Adversaries.Head;
 
     private Core.Ascent Changed(
@@ -222,15 +223,5 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
         return Core.DatasetModule.ofBytes(
             "bench", values, [Batch, Channels, Size, Size], new byte[Batch], 10, ListModule.OfSeq(Mean),
             ListModule.OfSeq(Std));
-    }
-
-    private Core.Method With(Core.Step step)
-    {
-        var m = Method;
-        var recipe = new Core.Recipe(
-            Optimizer, Batch, Endless, 1, m.Recipe.Dataset, m.Recipe.Network, m.Recipe.Trains);
-        return new(
-            m.Name, m.Summary, m.Citation, m.Quirks, m.Before, m.From, m.Branches, m.Head, step, m.Averages, m.Memory,
-            m.Sampling, recipe, m.Deploy);
     }
 }

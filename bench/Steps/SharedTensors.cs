@@ -1,7 +1,5 @@
-using System;
 using System.Collections.Generic;
 using System.Linq;
-using Microsoft.FSharp.Collections;
 using static TorchSharp.torch;
 
 namespace AdvContrast.Bench.Steps;
@@ -19,26 +17,18 @@ internal sealed record SharedTensors(
     private const string ParameterPrefix = "p:";
 
     /// <summary>Writes the file.</summary>
-    internal void Write(string path)
-    {
-        var named = Weights.Select(weight => (ParameterPrefix + weight.Key, weight.Value)).Concat(
-        [
-            ("first", First), ("second", Second), ("start", Start), ("mean", Mean), ("std", Std),
-        ]);
-        var leaves = named.Select(t => Tuple.Create(t.Item1, Core.Leaf.NewValue(t.Item2)));
-        var written = Core.Safetensors.write(
-            path, new FSharpMap<string, string>([]), new FSharpMap<string, Core.Leaf>(leaves));
-        if (written.IsError) throw new InvalidOperationException(Core.ErrorModule.message(written.ErrorValue));
-    }
+    internal void Write(string path) => TensorFile.Write(
+        path,
+        Weights.Select(weight => KeyValuePair.Create(ParameterPrefix + weight.Key, weight.Value)).Concat(
+            new Dictionary<string, Tensor>
+            {
+                ["first"] = First, ["second"] = Second, ["start"] = Start, ["mean"] = Mean, ["std"] = Std,
+            }));
 
     /// <summary>Reads a file onto a device; the tensors belong to no scope.</summary>
     internal static SharedTensors Read(string path, Device device)
     {
-        var read = Core.Safetensors.read(path);
-        if (read.IsError) throw new InvalidOperationException(Core.ErrorModule.message(read.ErrorValue));
-        var tensors = read.ResultValue.Item2
-            .Where(leaf => leaf.Value.IsValue)
-            .ToDictionary(leaf => leaf.Key, leaf => ((Core.Leaf.Value)leaf.Value).Item.to(device));
+        var tensors = TensorFile.Read(path, device);
         var weights = tensors
             .Where(tensor => tensor.Key.StartsWith(ParameterPrefix))
             .ToDictionary(tensor => tensor.Key[ParameterPrefix.Length..], tensor => tensor.Value);

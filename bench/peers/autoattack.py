@@ -1,40 +1,27 @@
-"""The passes that AutoAttack made, in plain PyTorch, for `dotnet fsi build.fsx bench autoattack`.
+"""The passes that AutoAttack made, in plain PyTorch, for `dotnet fsi build.fsx bench autoattack ... --python`.
 
-Run as `autoattack.py ENCODER HEAD IMAGES PASSES THREADS`: the encoder and the linear layer as safetensors, the
-images as raw float32, and a file of JSON, [{"rows", "gradient", "calls"}]. Prints as JSON the seconds that all
-those passes take, and the logits of the first images.
+Run as `autoattack.py FILE PASSES THREADS`: weights, the linear layer and images as safetensors, and passes as
+rows:gradient:calls, separated by commas. Answers the requests that it reads, one a line: "start" (version and
+threads), "time CALLS" (seconds that all passes take), "check FILE" (the logits of the first images go into the file).
 """
 
-import json
-import struct
 import sys
 import time
 
 import torch
 import torch.nn.functional as F
 
+from steps import load
 
-def safetensors(path):
-    """A file's tensors by name, and its metadata."""
-    with open(path, "rb") as file:
-        content = file.read()
-    (length,) = struct.unpack_from("<Q", content)
-    header = json.loads(content[8 : 8 + length])
-    metadata = header.pop("__metadata__", {})
-
-    def tensor(entry):
-        first, last = (8 + length + at for at in entry["data_offsets"])
-        return torch.frombuffer(bytearray(content[first:last]), dtype=torch.float32).reshape(entry["shape"])
-
-    return {name: tensor(entry) for name, entry in header.items() if entry["dtype"] == "F32"}, metadata
+COMPARED = 4
 
 
 class ResNet18:
     """ResNet-18 (He et al. 2016) with the CIFAR stem, of any width, in eval mode, on a state dict."""
 
-    def __init__(self, weights, head, mean, std):
-        self.w, self.head = weights, head
-        self.mean, self.std = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
+    def __init__(self, weights):
+        self.w = weights
+        self.mean, self.std = (weights[name].view(1, -1, 1, 1) for name in ("mean", "std"))
 
     def norm(self, name, x):
         parts = (self.w[f"{name}.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
@@ -55,35 +42,39 @@ class ResNet18:
         for stage in range(1, 5):
             for block in range(2):
                 x = self.block(f"layer{stage}.{block}", x, 2 if stage > 1 and block == 0 else 1)
-        return F.linear(x.mean((2, 3)), self.head["weight"], self.head["bias"])
+        return F.linear(x.mean((2, 3)), self.w["head.weight"], self.w["head.bias"])
 
 
-def main(encoder, head, images, passes, threads):
+def main(path, passes, threads):
     torch.set_num_threads(int(threads))
-    weights, metadata = safetensors(encoder)
-    about = json.loads(metadata["input"])
-    network = ResNet18(weights, safetensors(head)[0], about["mean"], about["std"])
-    with open(images, "rb") as file:
-        pixels = torch.frombuffer(bytearray(file.read()), dtype=torch.float32).reshape(-1, 3, 32, 32)
+    shared = load(path, "cpu")
+    network, images = ResNet18(shared), shared["images"]
+    passes = [tuple(map(int, entry.split(":"))) for entry in passes.split(",")]
 
     def call(rows, gradient):
-        x = pixels[torch.arange(rows) % len(pixels)]
-        if not gradient:
+        x = images[torch.arange(rows) % len(images)]
+        if gradient:
+            x.requires_grad_()
+            torch.autograd.grad(network(x).sum(), x)
+        else:
             with torch.no_grad():
-                return network(x)
-        x.requires_grad_()
-        return torch.autograd.grad(network(x).sum(), x)
+                network(x)
 
-    for gradient in [False, True]:
-        call(len(pixels), gradient)
-    with open(passes) as file:
-        passes = json.load(file)
-    start = time.perf_counter()
-    for entry in passes:
-        for _ in range(entry["calls"]):
-            call(entry["rows"], entry["gradient"])
-    seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "logits": call(4, False).flatten().tolist()}))
+    for line in sys.stdin:
+        request, *rest = line.split()
+        answer = ""
+        if request == "start":
+            answer = f"{torch.__version__} {torch.get_num_threads()}"
+        elif request == "time":
+            start = time.perf_counter()
+            for _ in range(int(rest[0])):
+                for rows, gradient, calls in passes:
+                    for _ in range(calls):
+                        call(rows, gradient)
+            answer = (time.perf_counter() - start) / int(rest[0])
+        else:
+            network(images[:COMPARED]).numpy().tofile(rest[0])
+        print(answer, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+using System.Linq;
+using Microsoft.FSharp.Collections;
+using Microsoft.FSharp.Core;
+using TorchSharp;
+
+namespace AdvContrast.Bench.Converge;
+
+/// <summary>The process of a short training: ACL-DS on ResNet-18 of width 16 and the embedded images.</summary>
+internal static class TrainingWorker
+{
+    /// <summary>The program's command that runs it.</summary>
+    internal const string Command = "converge-worker";
+
+    private const int Width = 16;
+    private const int Batch = 32;
+    private const int Channels = 3;
+    private const double Rate = 1e-3;
+
+    /// <summary>Takes a precision, a seed, steps and threads. A check answers with the loss of every step.</summary>
+    internal static void Run(string[] args)
+    {
+        var precision = args[0] == "bfloat16" ? Core.Precision.BFloat16 : Core.Precision.Float32;
+        var (seed, steps) = (ulong.Parse(args[1]), int.Parse(args[2]));
+        torch.set_num_threads(int.Parse(args[3]));
+        var training = Training(precision, seed);
+        Requests.Answer(() => Losses(training, 1), () => ([], Losses(training, steps)));
+    }
+
+    private static float[] Losses(Core.Training training, int steps) =>
+    [
+        .. Core.TrainingModule
+            .events(training, FuncConvert.FromFunc(() => Core.TrainingModule.start(training)))
+            .Select(e => e.IsOk ? (float)e.ResultValue.Loss : float.NaN)
+            .Take(steps),
+    ];
+
+    private static Core.Training Training(Core.Precision precision, ulong seed)
+    {
+        var dataset = Images();
+        var method = Core.Acl.dualStream;
+        var input = new Core.Input(Channels, dataset.Mean, dataset.Std, dataset.Classes);
+        var body = Core.ResNet.resNet18(Core.Stem.CifarStem, Width, input, method.Branches);
+        var optimizer = Core.TransformModule.chain(ListModule.OfSeq(
+        [
+            Core.TransformModule.adam(0.9, 0.999, 1e-8),
+            Core.TransformModule.scale(Core.ScheduleModule.constant(Rate)),
+        ]));
+        return new(
+            new(method.Head.Run.Invoke(body), torch.CPU, precision, seed, new([])),
+            method.With(method.Step, optimizer, Batch), dataset, new([]), new([]), Batch, Methods.Endless);
+    }
+
+    // The embedded images, each as three equal channels: convolutions of one channel stay in float32.
+    private static Core.Dataset Images()
+    {
+        using var grey = Core.FashionMnist.sample(true).Value();
+        return Core.DatasetModule.create(
+            "bench", grey.Images.repeat(1, Channels, 1, 1), null, grey.Classes, Three(grey.Mean), Three(grey.Std));
+    }
+
+    private static FSharpList<double> Three(FSharpList<double> values) =>
+        ListModule.OfSeq(Enumerable.Repeat(values.Head, Channels));
+}

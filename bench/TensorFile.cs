@@ -1,0 +1,30 @@
+using System;
+using System.Collections.Generic;
+using System.Linq;
+using Microsoft.FSharp.Collections;
+using Microsoft.FSharp.Core;
+using static TorchSharp.torch;
+
+namespace AdvContrast.Bench;
+
+/// <summary>Files of safetensors, by which the sides of a comparison share tensors.</summary>
+internal static class TensorFile
+{
+    /// <summary>Writes tensors by name.</summary>
+    internal static void Write(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors)
+    {
+        var leaves = tensors.Select(t => Tuple.Create(t.Key, Core.Leaf.NewValue(t.Value)));
+        Core.Safetensors.write(path, new FSharpMap<string, string>([]), new FSharpMap<string, Core.Leaf>(leaves)).Value();
+    }
+
+    /// <summary>Reads tensors by name onto a device; they belong to no scope.</summary>
+    internal static Dictionary<string, Tensor> Read(string path, Device device) =>
+        Core.Safetensors.read(path).Value().Item2
+            .Where(leaf => leaf.Value.IsValue)
+            .ToDictionary(leaf => leaf.Key, leaf => ((Core.Leaf.Value)leaf.Value).Item.to(device));
+
+    /// <summary>The value of a result of AdvContrast.</summary>
+    /// <exception cref="UsageException">It is an error.</exception>
+    internal static T Value<T>(this FSharpResult<T, Core.Error> result) =>
+        result.IsError ? throw new UsageException(Core.ErrorModule.message(result.ErrorValue)) : result.ResultValue;
+}
