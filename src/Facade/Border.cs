@@ -36,7 +36,7 @@ internal static class Border
     }
 
     internal static AdvContrastException Exception(IEnumerable<Core.Error> errors) =>
-        new([.. errors.Select(error => new Fault(
+        new([.. errors.SelectMany(Core.ErrorModule.flatten).Select(error => new Fault(
             (ErrorCode)Core.ErrorModule.exitCode(error), Core.ErrorModule.message(error)))]);
 
     internal static T? OrNull<T>(this FSharpOption<T>? option) where T : class => option?.Value;

@@ -42,14 +42,40 @@ let private leavesNothing command () =
     use child = start [] folder (command + " --from run --json figures.json --threat linf:0.0001")
     // By then it listens, and it is far from the end.
     let maps = $"/proc/{child.Id}/maps"
-    waitFor "libtorch" (fun () -> File.ReadAllText(maps).Contains "libadvcontrast_torch")
+    waitFor "libtorch" (fun () -> File.ReadAllText(maps).Contains "libtorch_cpu.so")
     interrupt child
     finish child |> isRefusal 130 "Stopped"
     Expect.equal folder.Entries before "what is in the folder"
 
+// Starts the demo in a folder and stops it at its first checkpoint.
+let private demoBegins folder =
+    use child = start [] folder "demo"
+    let run = folder.At "runs/demo/simclr/run.json"
+    waitFor "run.json" (fun () -> File.Exists run)
+    interrupt child
+    finish child |> isRefusal 130 "Stopped"
+
+let private replacesDemo () =
+    use folder = new Folder()
+    demoBegins folder
+    let checkpoint = folder.At "runs/demo/simclr/checkpoint.safetensors"
+    File.Move(checkpoint, folder.At "runs/demo/simclr/checkpoint.previous-7.safetensors")
+    demoBegins folder
+    Expect.isTrue (File.Exists checkpoint) "a checkpoint of the second"
+    Expect.isFalse (File.Exists(folder.At "runs/demo/simclr/checkpoint.previous-7.safetensors")) "one of the first"
+
+let private keepsOthers () =
+    use folder = new Folder()
+    withRun folder
+    Directory.CreateDirectory(folder.At "runs/demo") |> ignore
+    Directory.Move(folder.At "run", folder.At "runs/demo/acl-ds")
+    refuse folder 2 "name another folder" "demo"
+
 [<Tests>]
 let tests =
     testList "Stops" [
+        testCase "a second demo replaces the first" replacesDemo
+        testCase "a demo replaces no other run" keepsOthers
         testCase "pretrain stops with a checkpoint that --resume finishes" goesOn
         testCase
             "evaluate stops and leaves nothing"

@@ -198,7 +198,7 @@ public static class BadInput
         var cases = typeof(AdvContrast.Core.Error).GetNestedTypes()
             .Where(t => t.IsSubclassOf(typeof(AdvContrast.Core.Error)) && !t.Name.StartsWith('_'));
         var names = cases.Select(t => t.Name).ToHashSet();
-        names.Remove("Interrupted");
+        names.ExceptWith(["Interrupted", "Several"]);
         Expect.isTrue(names.SetEquals(Enum.GetNames<ErrorCode>()), string.Join(", ", names));
     }
 }

@@ -82,6 +82,12 @@ module Error =
             let more = others.Length + 1 - lines.Length
             String.Join("\n", (if more > 0 then lines @ [ sprintf "... and %d more." more ] else lines))
 
+    /// The errors that one stands for: those of Several, or itself.
+    let rec flatten error =
+        match error with
+        | Error.Several(first, others) -> first :: others |> List.collect flatten
+        | other -> [ other ]
+
     /// The exit code of the command line for this error: distinct for each kind, 0 and 1 kept free. Several
     /// errors have that of the first.
     let rec exitCode error =
