@@ -68,7 +68,7 @@ internal sealed class Heard<T>(Action<T>? also = null) : List<T>, IProgress<T>
 /// <summary>The expectation that an action raises an exception.</summary>
 internal static class Raised
 {
-    /// <summary>Returns the exception, exactly of type <typeparamref name="E"/>; another passes through.</summary>
+    /// <summary>Returns the exception, which has exactly the type <typeparamref name="E"/>.</summary>
     internal static E Throws<E>(Action action, string message)
         where E : Exception
     {

@@ -1,4 +1,4 @@
-/// What the test programs share: they find their tests, run them one after another and print what fails.
+/// What the test programs share: finding their tests, running them one after another and printing failures.
 module AdvContrast.Testing
 
 open System
@@ -13,7 +13,7 @@ open FsCheck
 
 let private variable = "ADVCONTRAST_REPLAY"
 
-// The variable holds SEED, or SEED,GAMMA,SIZE as a failure prints them. Without it every run tests the same cases.
+// The variable holds SEED, or SEED,GAMMA,SIZE as a failure prints them. Without it a fixed seed is used.
 let private replay () =
     let given = Environment.GetEnvironmentVariable variable
 
@@ -38,8 +38,7 @@ let private seeded tests =
 
         testLabel name (TestCase(code, Normal)))
 
-// Without the stack frames of libraries, with a command in place of FsCheck's seed, and without the middle of a
-// long text.
+// Drops the stack frames of libraries and the middle of a long text, and turns FsCheck's seed into a command.
 let private readable name (text: string) =
     let frames = Regex(@"^ +at (Expecto|FsCheck|Microsoft\.FSharp|System)\..*\n?", RegexOptions.Multiline)
     let focus = Regex @"Focus on error:\s+\w+ \((\d+)UL, (\d+)UL, Some (\d+)\).*"
@@ -50,7 +49,7 @@ let private readable name (text: string) =
 
     text.ReplaceLineEndings "\n  "
 
-// Writes to the console as it is before the run: Expecto then puts a writer in its place that pads short lines.
+// Writes to the console as it is before the run: Expecto then replaces it by a writer that pads short lines.
 let private printer (out: TextWriter) debug =
     let failed name text (time: TimeSpan) = async {
         out.WriteLine $"FAILED {name} (%.2f{time.TotalSeconds} s)\n  {readable name text}"
@@ -74,9 +73,9 @@ let private printer (out: TextWriter) debug =
             summary = summary
     }
 
-/// Runs tests one after another and closes with the line `N passed, N failed[, N skipped]`. `args` are Expecto's, such
-/// as `--filter PATH`; with `--debug` each test's name is printed before it starts. The exit code is 0 where no test
-/// failed.
+/// Runs tests one after another and prints `N passed, N failed[, N skipped]` as the last line. `args` are
+/// Expecto's (`--filter PATH`, ...); `--debug` prints each test's name before it starts. The exit code is 0
+/// where none failed.
 let run (args: string[]) (tests: Test) : int =
     let settings = [
         Printer(printer Console.Out (Array.contains "--debug" args))
@@ -87,7 +86,7 @@ let run (args: string[]) (tests: Test) : int =
 
     tests |> seeded |> testSequenced |> runTestsWithCLIArgs settings args
 
-// Expecto passes over a list without the attribute, and over one that is not public.
+// Expecto does not find a list without the attribute, or one that is not public.
 let private marked (program: Assembly) =
     testCase "every list of tests is marked" (fun () ->
         let all = BindingFlags.Static ||| BindingFlags.Public ||| BindingFlags.NonPublic
@@ -104,8 +103,8 @@ let private marked (program: Assembly) =
 
         Expect.equal lost [] "lists that do not run")
 
-/// Runs the lists of tests that this program marks with `[<Tests>]`, under one name. The exit code is 0 where there are
-/// tests and none failed.
+/// Runs the lists of tests that this program marks with `[<Tests>]`, under one name. The exit code is 0 where
+/// there are tests and none failed.
 let main (name: string) (args: string[]) : int =
     match TestDiscovery.testFromThisAssembly () with
     | Some tests -> run args (testList name [ tests; marked (Assembly.GetEntryAssembly()) ])
