@@ -49,6 +49,14 @@ let private readable name (text: string) =
 
     text.ReplaceLineEndings "\n  "
 
+// Whether garbage is collected before each test, so that a finalizer that fails ends the program.
+let private collects =
+    not (String.IsNullOrEmpty(Environment.GetEnvironmentVariable "ADVCONTRAST_COLLECT"))
+
+let private collect () =
+    GC.Collect()
+    GC.WaitForPendingFinalizers()
+
 // Writes to the console as it is before the run: Expecto then replaces it by a writer that pads short lines.
 let private printer (out: TextWriter) debug =
     let failed name text (time: TimeSpan) = async {
@@ -67,7 +75,11 @@ let private printer (out: TextWriter) debug =
 
     {
         TestPrinters.silent with
-            beforeEach = fun name _ -> async { if debug then out.WriteLine $"running {name}" }
+            beforeEach =
+                fun name _ -> async {
+                    if debug then out.WriteLine $"running {name}"
+                    if collects then collect ()
+                }
             failed = failed
             exn = fun name error -> failed name (string error)
             summary = summary
