@@ -92,7 +92,8 @@ let private withoutLibTorch command =
         withRun folder
         let before = folder.Entries
 
-        runIn [ "ADVCONTRAST_LIBTORCH", "/nonexistent" ] folder command |> isRefusal 7 "name the lib folder of a PyTorch"
+        runIn [ "ADVCONTRAST_LIBTORCH", "/nonexistent" ] folder command
+        |> isRefusal 7 "name the lib folder of a PyTorch"
         Expect.equal folder.Entries before "what is in the folder")
 
 [<Tests>]

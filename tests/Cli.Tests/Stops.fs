@@ -50,8 +50,7 @@ let private leavesNothing command () =
 // Starts the demo in a folder and stops it at its first checkpoint.
 let private demoBegins folder =
     use child = start [] folder "demo"
-    let run = folder.At "runs/demo/simclr/run.json"
-    waitFor "run.json" (fun () -> File.Exists run)
+    waitFor "checkpoint" (fun () -> File.Exists(folder.At "runs/demo/simclr/checkpoint.safetensors"))
     interrupt child
     finish child |> isRefusal 130 "Stopped"
 
@@ -62,7 +61,9 @@ let private replacesDemo () =
     File.Move(checkpoint, folder.At "runs/demo/simclr/checkpoint.previous-7.safetensors")
     demoBegins folder
     Expect.isTrue (File.Exists checkpoint) "a checkpoint of the second"
-    Expect.isFalse (File.Exists(folder.At "runs/demo/simclr/checkpoint.previous-7.safetensors")) "one of the first"
+    Expect.isFalse
+        (File.Exists(folder.At "runs/demo/simclr/checkpoint.previous-7.safetensors"))
+        "one of the first"
 
 let private keepsOthers () =
     use folder = new Folder()

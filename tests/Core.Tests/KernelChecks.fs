@@ -26,7 +26,8 @@ let private case = {
 let private direct weight x = Convolution.direct case.Stride case.Padding weight null x
 
 // A value whose gradient alone is off.
-let private straightThrough (value: Tensor) (gradient: Tensor) = value.detach () + gradient - gradient.detach ()
+let private straightThrough (value: Tensor) (gradient: Tensor) =
+    value.detach () + gradient - gradient.detach ()
 
 let private broken: (string * string * (Tensor -> Tensor -> Tensor)) list = [
     "values", "output off by", (fun weight x -> direct weight x * 1.1)
@@ -42,12 +43,11 @@ let private broken: (string * string * (Tensor -> Tensor -> Tensor)) list = [
 // The images' gradient of the sum of a network's features, folded or not, in a number format and layout.
 let private gradient (network: Network) weights dtype isLast isFolded (images: Tensor) =
     let parameters, buffers = weights
-    let cast (x: Tensor) = x.``to``(dtype: torch.ScalarType)
+    let cast (x: Tensor) = x.``to`` (dtype: torch.ScalarType)
     let laidOut (x: Tensor) = if isLast then Network.channelsLast x else x.alias ()
     let parameters, buffers = Map.map (fun _ -> cast) parameters, Map.map (fun _ -> cast) buffers
 
-    let network =
-        if isFolded then Network.folded clean parameters buffers network else network
+    let network = if isFolded then Network.folded clean parameters buffers network else network
 
     let leaf = (laidOut (cast images)).detach().requires_grad_ true
     let output, _ = network.Apply (call clean Eval) parameters buffers leaf
@@ -66,12 +66,15 @@ let private agreesWithFloat64 (name: string) width input side () =
         let errors = [
             for i in 0L .. images.shape[0] - 1L do
                 let e, a = exact[i], single[i].``to`` torch.float64
-                let turned = a.sign().ne(e.sign()).``to``(torch.float64).mean().item<float>()
+                let turned = a.sign().ne(e.sign ()).``to``(torch.float64).mean().item<float>()
                 (a - e).abs().max().item<float>() / e.abs().max().item<float>(), turned
         ]
 
         let isOff (error, turned) = error > 1e-3 || turned > 1e-4
-        Expect.isLessThanOrEqual (errors |> List.filter isOff |> List.length) 2 (sprintf "of 8 images: %A" errors)
+        Expect.isLessThanOrEqual
+            (errors |> List.filter isOff |> List.length)
+            2
+            (sprintf "of 8 images: %A" errors)
         Expect.isLessThan (errors |> List.map fst |> List.max) 0.05 "largest error")
 
 // The hash of the state, and the loss, after each of some steps.
@@ -83,8 +86,7 @@ let private traceOf count precision isColour (method: Method) =
         trace count t (fun () -> Training.start t))
 
 let private repeats count precision isColour (method: Method) =
-    let run () =
-        Scope.value (fun () -> traceOf count precision isColour method)
+    let run () = Scope.value (fun () -> traceOf count precision isColour method)
 
     Expect.equal (run ()) (run ()) (sprintf "%s, %O, colour %b" method.Name precision isColour)
 
@@ -157,7 +159,10 @@ let tests =
             let cases = KernelCheck.casesOf (network colour [ clean ]) clean true true [| 1L; 3L; 32L; 32L |]
             Expect.isNonEmpty cases "its other convolutions do"
             Expect.all cases (fun case -> case.Size > 1L) "sizes"
-            Expect.all cases (fun case -> case.DType = "bfloat16" && case.ChannelsLast) "precision and layout")
+            Expect.all
+                cases
+                (fun case -> case.DType = "bfloat16" && case.ChannelsLast)
+                "precision and layout")
 
         test "verdicts are kept, and lines of another form are skipped" (fun () ->
             inFolder (fun folder ->
@@ -184,7 +189,9 @@ let tests =
                     "wrn-28-10", Some 32L, colour, 32
                     "wrn-34-10", Some 32L, colour, 32
                 ] do
-                testCase (sprintf "%s, %d channels" name input.Channels) (agreesWithFloat64 name width input side)
+                testCase
+                    (sprintf "%s, %d channels" name input.Channels)
+                    (agreesWithFloat64 name width input side)
         ]
 
         testLong "and so they do at the published widths" (fun () ->

@@ -54,13 +54,17 @@ module Demo =
             let folder = Path.Combine(folder, name)
 
             if Manifest.existsIn folder then
-                let! there = Manifest.ofRun folder
+                // A demo that was killed may have left its manifest alone, or its checkpoint alone.
+                let! there =
+                    Manifest.configuration (Path.Combine(folder, "run.json"))
+                    |> Result.orElseWith (fun _ -> Manifest.ofRun folder)
 
                 let isDemo =
                     { there with Seed = recipe.Seed; Threads = None; Precision = recipe.Precision } = {
-                        recipe with
-                            Method = name
-                    }
+                                                                                                          recipe with
+                                                                                                              Method =
+                                                                                                                  name
+                                                                                                      }
 
                 if not isDemo then
                     let advice = sprintf "'%s' holds a run that is no demo's; name another folder." folder
@@ -83,9 +87,7 @@ module Demo =
             "Two encoders on 6,000 images of clothing (Fashion-MNIST), then attacks within linf:0.1 on 1,000 others."
         let seconds = Terminal.clock ()
 
-        let! rows =
-            methods
-            |> List.traverseResultM (fun name -> measure folder { recipe with Method = name })
+        let! rows = methods |> List.traverseResultM (fun name -> measure folder { recipe with Method = name })
 
         let elapsed = seconds ()
 
