@@ -77,13 +77,13 @@ public static class LibTorch
         }
         catch (TypeInitializationException e)
         {
-            throw new LibTorchException($"TorchSharp cannot start: {FirstLine(e.InnerException ?? e)}", e);
+            throw new LibTorchException($"TorchSharp cannot start: {(e.InnerException ?? e).Message.Split('\n')[0]}", e);
         }
         isReady = true;
     }
 
-    /// <summary>The first line of an error's message.</summary>
-    internal static string FirstLine(Exception e) => e.Message.Split('\n')[0].Trim();
+    /// <summary>What the loader said of a library: the last line of a message that begins with advice.</summary>
+    internal static string Reason(Exception e) => e.Message.Trim().Split('\n')[^1].Trim();
 
     /// <summary>A sentence where libtorch is not of the version that TorchSharp is built for, else null.</summary>
     internal static string? Warning(string folder, string version) =>
@@ -161,7 +161,7 @@ public static class LibTorch
         }
         catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
         {
-            throw new LibTorchException($"{path} cannot be loaded: {FirstLine(e)}", e);
+            throw new LibTorchException($"{path} cannot be loaded: {Reason(e)}", e);
         }
     }
 
