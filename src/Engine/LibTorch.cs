@@ -100,6 +100,16 @@ public static class LibTorch
         NativeHeap.KeepFreedMemory();
         NativeEnvironment.UseAllProcessors();
         AssemblyLoadContext.Default.ResolvingUnmanagedDll += Resolve;
+        if (string.IsNullOrEmpty(Environment.GetEnvironmentVariable(FolderVariable))) return;
+        try
+        {
+            // Before TorchSharp finds the program's own.
+            lock (Loading) LoadLibraries();
+        }
+        catch (LibTorchException)
+        {
+            // Load says it.
+        }
     }
 
     // Called only for libraries that the ordinary search has not found or could not load.
@@ -120,7 +130,12 @@ public static class LibTorch
     {
         if (folder != "") return;
         var named = NamedFolder();
-        var found = named ?? Path.GetDirectoryName(Natives.Find("torch_cpu")) ?? throw Missing("torch_cpu");
+        var present = Natives.FolderInProcess("torch_cpu");
+        if (named is not null && present is not null && present != named)
+            throw new LibTorchException(
+                $"libtorch is loaded from {present} already, so {FolderVariable} = {named} comes too late: call "
+                    + "LibTorch.Load() before anything uses torch.");
+        var found = present ?? named ?? Path.GetDirectoryName(Natives.Find("torch_cpu")) ?? throw Missing("torch_cpu");
         foreach (var name in Libraries)
         {
             var path = Path.Combine(found, Natives.FileName(name));

@@ -70,12 +70,11 @@ let private worksWithoutCache (name, value) =
     testLinux $"a copy needs no cache: {name} is '{value}'" (fun () ->
         isLoaded (run [ name, value; (if name = "HOME" then "XDG_CACHE_HOME" else "HOME"), "" ] "load"))
 
-let private comesFromNamed hasOwn task () =
+let private comesFromNamed task hasOwn () =
     use program = new Program()
     let named = program.LinkLibTorch "named"
 
-    for file in Directory.GetFiles(Path.GetDirectoryName(program.Native "")) do
-        if ofLibTorch file then File.Delete file
+    program.Natives |> Array.filter ofLibTorch |> Array.iter File.Delete
 
     // Another library in its place: had it been loaded by its path, it would be in the process.
     if hasOwn then
@@ -87,6 +86,14 @@ let private comesFromNamed hasOwn task () =
     let libraries = mapped outcome |> List.filter ofLibTorch
     Expect.isNonEmpty libraries "libraries"
     Expect.all libraries (fun path -> Path.GetDirectoryName path = named) "folders of libraries"
+
+let private refusesSecond () =
+    use program = new Program()
+    let named = Directory.CreateDirectory(Path.Combine(program.Folder, "named")).FullName
+    File.WriteAllText(Path.Combine(named, "libtorch_cpu.so"), "another")
+
+    runIn program.Folder [ "ADVCONTRAST_LIBTORCH", named ] "load-late"
+    |> isRefused [ named; "LibTorch.Load()" ]
 
 let private refusesOther () =
     inTemporary (fun folder ->
@@ -128,9 +135,11 @@ let tests =
             worksWithoutCache setting
 
         for task in [ "load"; "use-torch" ] do
-            testLinux $"libtorch comes from the folder named alone: {task}" (comesFromNamed false task)
-            testLinux $"so it does beside a program's own: {task}" (comesFromNamed true task)
+            testLinux $"libtorch comes from the folder named: {task}" (comesFromNamed task false)
+            testLinux $"so it does where the program has its own: {task}" (comesFromNamed task true)
 
+        testLinux "a libtorch that is loaded already is used" (fun () -> isLoaded (run [] "load-late"))
+        testLinux "a folder that is named then comes too late" refusesSecond
         testLinux "a folder without libtorch is refused in one sentence" refusesOther
 
         for library in [ "libtorch_cpu.so"; "libc10.so"; "libLibTorchSharp.so" ] do

@@ -35,6 +35,8 @@ type Program() =
             link file (Path.Combine(own, Path.GetFileName file))
 
     member _.Folder = folder.FullName
+    /// Its native libraries.
+    member _.Natives = Directory.GetFiles own
     /// A native library of the program.
     member _.Native name = Path.Combine(own, name)
 

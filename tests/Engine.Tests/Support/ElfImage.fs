@@ -31,8 +31,8 @@ let create (layout: Layout) (needed: Needed list) : Image =
         at
 
     let step = entrySize + layout.Gap
-    let chain = MemoryStream()
-    let writer = new BinaryWriter(chain)
+    use chain = new MemoryStream()
+    use writer = new BinaryWriter(chain)
 
     let flags = [
         for i, file in List.indexed needed do

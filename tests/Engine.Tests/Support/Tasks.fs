@@ -18,8 +18,11 @@ let private computes () =
     printfn "version %s" LibTorch.Version
     printfn "folder %s" LibTorch.Folder
 
-    for line in File.ReadLines "/proc/self/maps" |> Seq.filter _.Contains(".so") |> Seq.distinctBy _.[73..] do
-        printfn "mapped %s" line[73..]
+    // The path of a mapped file is in column 73.
+    let mapped = File.ReadLines "/proc/self/maps" |> Seq.filter _.Contains(".so") |> Seq.map _.Substring(73)
+
+    for file in Seq.distinct mapped do
+        printfn "mapped %s" file
 
 let private load () =
     LibTorch.Load()
@@ -29,6 +32,12 @@ let private load () =
 let private useTorch () =
     printfn "expected %s" LibTorch.ExpectedVersion
     computes ()
+
+// As a program does that uses TorchSharp alone at first.
+let private loadLate () =
+    let own = Path.Combine(AppContext.BaseDirectory, "runtimes", "linux-x64", "native", "libtorch_cpu.so")
+    NativeLibrary.Load own |> ignore
+    load ()
 
 // Whether TorchSharp's library loads as it is.
 let private loadOriginal () =
@@ -43,17 +52,17 @@ let private minorFaults () =
     int64 (stat[stat.LastIndexOf ')' + 2 ..].Split(' ')[7])
 
 let private fill () =
-    use tensor = torch.zeros (64L, 1024L, 1024L)
-    tensor.fill_ 1.0f |> ignore
+    use tensor = torch.empty (16L, 1024L, 1024L)
+    use filled = tensor.fill_ 1.0f
+    ignore filled
 
 let private allocate () =
     LibTorch.Load()
-    fill ()
+    // Blocks that small ones lie between cannot be used again at once.
+    let fillOften () = for _ in 1..20 do fill ()
+    fillOften ()
     let before = minorFaults ()
-
-    for _ in 1..10 do
-        fill ()
-
+    fillOften ()
     printfn "faults %d" (minorFaults () - before)
 
 // The runtime turns the signal of a null reference into an exception on the thread's own stack for signals, which must
@@ -83,6 +92,7 @@ let run (task: string) =
         match task with
         | "load" -> load ()
         | "use-torch" -> useTorch ()
+        | "load-late" -> loadLate ()
         | "load-original" -> loadOriginal ()
         | "allocate" -> allocate ()
         | "catch-after-products" -> catchAfterProducts ()
