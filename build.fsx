@@ -75,7 +75,12 @@ let make what arguments =
 let build arguments =
     setup ()
     say "build: AdvContrast.sln"
-    make "AdvContrast.sln" arguments
+
+    try
+        make "AdvContrast.sln" arguments
+    with Stop(_, code) when List.contains "-p:TorchDevice=cuda" arguments ->
+        let advice = "TorchDevice=cuda takes the package TorchSharp-cuda-linux, which the NuGet source must have"
+        raise (Stop(advice, code))
 
 /// Builds the program alone, and only where something has changed: a second demo starts at once.
 let demo arguments =
@@ -171,8 +176,8 @@ let pack arguments =
     for project in files "src" "AdvContrast*.??proj" do
         run "dotnet" (words "pack -c Release -o artifacts/packages --nologo" @ [ project ] @ arguments)
 
-/// One archive for a machine with PyTorch and a C++ compiler, without .NET and without a network: the program
-/// and the benchmark with their runtime, the bridge's sources, and the script that compiles them there.
+/// One archive for Linux with PyTorch's libtorch, without .NET and without a network: the program and the benchmark
+/// with their runtime, and scripts that start them.
 let bundle arguments =
     setup ()
     let folder, archive = "artifacts/bundle/advcontrast", "artifacts/advcontrast-linux-x64.tar.gz"
@@ -180,29 +185,26 @@ let bundle arguments =
 
     for project in [ "src/Cli/AdvContrast.Cli.fsproj"; "bench/AdvContrast.Bench.csproj" ] do
         let publish =
-            words $"publish {project} -c Release -v q --nologo -r linux-x64 --self-contained -o {folder}"
-        run "dotnet" (publish @ [ "-p:BuildFolder=bundle"; "-p:DebugType=none" ] @ arguments)
+            words $"publish {project} -c Release -v q --nologo -r linux-x64 --self-contained -o {folder}/lib"
+        run "dotnet" (publish @ words "-p:BuildFolder=bundle -p:TorchDevice=none -p:DebugType=none" @ arguments)
 
-    // What belongs to this machine, or to programmers.
-    let needless = [ ".xml"; "libadvcontrast_torch.so"; "libtorch.json" ]
-    for file in files folder "*" do
-        if needless |> List.exists (fun (ending: string) -> file.EndsWith ending) then File.Delete file
+    files folder "*.xml" |> Array.iter File.Delete
 
-    for source, pattern, into in
+    for source, target in
         [
-            "src/Cli/Bundle", "*.sh", "."
-            "src/Torch/Native", "*", "native"
-            "bench/peers", "*.py", "bench/peers"
+            "src/Cli/Bundle/start.sh", "advcontrast"
+            "src/Cli/Bundle/start.sh", "bench.sh"
+            for peer in files "bench/peers" "*.py" do
+                peer, peer
         ] do
-        Directory.CreateDirectory $"{folder}/{into}" |> ignore
-        for file in files source pattern do
-            File.Copy(file, $"{folder}/{into}/{Path.GetFileName file}")
+        let target = FileInfo $"{folder}/{target}"
+        target.Directory.Create()
+        File.Copy(source, target.FullName)
 
     run "tar" [ "-czf"; archive; "-C"; "artifacts/bundle"; "advcontrast" ]
     let size = float (FileInfo archive).Length / 1024.0 / 1024.0
-    say
-        $"bundle: {archive}, %.0f{size} MiB; there: tar -xzf it, advcontrast/setup.sh, advcontrast/advcontrast doctor"
-    if size > 60.0 then stop "it is larger than 60 MiB"
+    say $"bundle: {archive}, %.0f{size} MiB; there: tar -xzf it, advcontrast/advcontrast doctor"
+    if size > 64.0 then stop "it is larger than 64 MiB"
 
 /// The methods' cards, as the program prints them.
 let docs arguments =

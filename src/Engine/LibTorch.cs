@@ -77,13 +77,13 @@ public static class LibTorch
         }
         catch (TypeInitializationException e)
         {
-            throw new LibTorchException($"TorchSharp cannot start: {FirstLine(e.InnerException ?? e)}", e);
+            throw new LibTorchException($"TorchSharp cannot start: {(e.InnerException ?? e).Message.Split('\n')[0]}", e);
         }
         isReady = true;
     }
 
-    /// <summary>The first line of an error's message.</summary>
-    internal static string FirstLine(Exception e) => e.Message.Split('\n')[0].Trim();
+    /// <summary>What the loader said of a library: the last line of a message that begins with advice.</summary>
+    internal static string Reason(Exception e) => e.Message.Trim().Split('\n')[^1].Trim();
 
     /// <summary>A sentence where libtorch is not of the version that TorchSharp is built for, else null.</summary>
     internal static string? Warning(string folder, string version) =>
@@ -100,6 +100,16 @@ public static class LibTorch
         NativeHeap.KeepFreedMemory();
         NativeEnvironment.UseAllProcessors();
         AssemblyLoadContext.Default.ResolvingUnmanagedDll += Resolve;
+        if (string.IsNullOrEmpty(Environment.GetEnvironmentVariable(FolderVariable))) return;
+        try
+        {
+            // Before TorchSharp finds the program's own.
+            lock (Loading) LoadLibraries();
+        }
+        catch (LibTorchException)
+        {
+            // Load says it.
+        }
     }
 
     // Called only for libraries that the ordinary search has not found or could not load.
@@ -120,7 +130,12 @@ public static class LibTorch
     {
         if (folder != "") return;
         var named = NamedFolder();
-        var found = named ?? Path.GetDirectoryName(Natives.Find("torch_cpu")) ?? throw Missing("torch_cpu");
+        var present = Natives.FolderInProcess("torch_cpu");
+        if (named is not null && present is not null && present != named)
+            throw new LibTorchException(
+                $"libtorch is loaded from {present} already, so {FolderVariable} = {named} comes too late: call "
+                    + "LibTorch.Load() before anything uses torch.");
+        var found = present ?? named ?? Path.GetDirectoryName(Natives.Find("torch_cpu")) ?? throw Missing("torch_cpu");
         foreach (var name in Libraries)
         {
             var path = Path.Combine(found, Natives.FileName(name));
@@ -161,7 +176,7 @@ public static class LibTorch
         }
         catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
         {
-            throw new LibTorchException($"{path} cannot be loaded: {FirstLine(e)}", e);
+            throw new LibTorchException($"{path} cannot be loaded: {Reason(e)}", e);
         }
     }
 

@@ -40,12 +40,17 @@ internal static class WeakBridge
                 folder.Delete(recursive: true);
             }
         }
-        catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException
-            or DllNotFoundException or BadImageFormatException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new LibTorchException(
+                $"a copy of {path} for this system's libstdc++ can be written neither to {Cache()} nor to "
+                    + $"{Path.GetTempPath()}: set XDG_CACHE_HOME to a folder that can be written.", e);
+        }
+        catch (Exception e) when (e is InvalidDataException or DllNotFoundException or BadImageFormatException)
         {
             throw new LibTorchException(
                 $"{path} needs a libstdc++ with {NewestVersion} (Debian 13, Ubuntu 24.04), and could not be adapted to "
-                    + $"this system's: {LibTorch.FirstLine(e)}", e);
+                    + $"this system's: {LibTorch.Reason(e)}", e);
         }
     }
 
