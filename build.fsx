@@ -79,7 +79,8 @@ let build arguments =
     try
         make "AdvContrast.sln" arguments
     with Stop(_, code) when List.contains "-p:TorchDevice=cuda" arguments ->
-        let advice = "TorchDevice=cuda takes the package TorchSharp-cuda-linux, which the NuGet source must have"
+        let advice =
+            "TorchDevice=cuda takes the package TorchSharp-cuda-linux, which the NuGet source must have"
         raise (Stop(advice, code))
 
 /// Builds the program alone, and only where something has changed: a second demo starts at once.
@@ -186,7 +187,9 @@ let bundle arguments =
     for project in [ "src/Cli/AdvContrast.Cli.fsproj"; "bench/AdvContrast.Bench.csproj" ] do
         let publish =
             words $"publish {project} -c Release -v q --nologo -r linux-x64 --self-contained -o {folder}/lib"
-        run "dotnet" (publish @ words "-p:BuildFolder=bundle -p:TorchDevice=none -p:DebugType=none" @ arguments)
+        run
+            "dotnet"
+            (publish @ words "-p:BuildFolder=bundle -p:TorchDevice=none -p:DebugType=none" @ arguments)
 
     files folder "*.xml" |> Array.iter File.Delete
 

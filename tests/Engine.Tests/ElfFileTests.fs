@@ -3,12 +3,12 @@ module ElfFileTests
 open System
 open System.IO
 open AdvContrast.Engine
-open AdvContrast.Testing
 open ElfImage
 open Expecto
+open AdvContrast.Testing
 open FsCheck.FSharp
 
-let private newest = "GLIBCXX_3.4.32"
+let private newest = WeakBridge.NewestVersion
 
 /// The outcome of weakening a version in a copy of the bytes; any exception but InvalidDataException fails the test.
 let private weaken version (bytes: byte[]) =
@@ -23,7 +23,10 @@ let private weaken version (bytes: byte[]) =
 
 let private changes (before: byte[]) (after: byte[]) =
     Expect.hasLength after before.Length "bytes"
-    [ for i in 0 .. before.Length - 1 do if before[i] <> after[i] then i, before[i] ^^^ after[i] ]
+    [
+        for i in 0 .. before.Length - 1 do
+            if before[i] <> after[i] then i, before[i] ^^^ after[i]
+    ]
 
 let private versions = [ newest; "GLIBCXX_3.4.3"; "GLIBCXX_3.4.321"; "GLIBC_2.34"; "CXXABI_1.3"; "3.4.32" ]
 
@@ -42,8 +45,7 @@ let private images = gen {
     return create { Gap = gap; HeadersFirst = headersFirst } (List.truncate 6 needed), List.truncate 6 needed
 }
 
-let private property name law =
-    testPropertyN 300 name (Prop.forAll (Arb.fromGen images) law)
+let private property name law = testPropertyN 300 name (Prop.forAll (Arb.fromGen images) law)
 
 let private weakens (image: Image, needed: Needed list) =
     let required = needed |> List.collect _.Versions
@@ -71,7 +73,8 @@ let private survivesDamage (image: Image, _) =
             damaged[i] <- damaged[i] ^^^ damage
 
             match weaken newest damaged with
-            | Ok edited -> Expect.isLessThanOrEqual (changes damaged edited).Length 1 $"changes, damaged at {i}"
+            | Ok edited ->
+                Expect.isLessThanOrEqual (changes damaged edited).Length 1 $"changes, damaged at {i}"
             | Error() -> ()
 
 let private two = { File = "libm.so.6"; Versions = [ "GLIBC_2.2.5"; "GLIBC_2.29" ] }

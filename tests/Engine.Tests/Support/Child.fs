@@ -17,12 +17,12 @@ let private natives = Path.Combine("runtimes", "linux-x64", "native")
 [<DllImport("libc", EntryPoint = "link")>]
 extern int private hardLink(string from, string until)
 
-let private link (from: string) (until: string) =
-    if hardLink (from, until) <> 0 then File.Copy(from, until)
+let private link (from: string) (until: string) = if hardLink (from, until) <> 0 then File.Copy(from, until)
 
 /// A copy of this program in a folder of its own, without the bytes of the native libraries.
 type Program() =
-    let folder = Directory.CreateDirectory(Path.Combine(AppContext.BaseDirectory, $"child-{Guid.NewGuid():N}"))
+    let folder =
+        Directory.CreateDirectory(Path.Combine(AppContext.BaseDirectory, $"child-{Guid.NewGuid():N}"))
     let own = Path.Combine(folder.FullName, natives)
 
     do
@@ -75,7 +75,8 @@ let runIn (folder: string) (environment: (string * string) list) (task: string) 
         failtest "it did not end within two minutes"
 
     let lines (text: string) =
-        text.Split('\n', StringSplitOptions.RemoveEmptyEntries ||| StringSplitOptions.TrimEntries) |> List.ofArray
+        text.Split('\n', StringSplitOptions.RemoveEmptyEntries ||| StringSplitOptions.TrimEntries)
+        |> List.ofArray
 
     { Code = child.ExitCode; Lines = lines output.Result; Errors = lines errors.Result }
 

@@ -82,9 +82,6 @@ let create (layout: Layout) (needed: Needed list) : Image =
         ]
 
     let parts =
-        if layout.HeadersFirst then
-            [ start; sections; chain; names ]
-        else
-            [ start; chain; names; sections ]
+        if layout.HeadersFirst then [ start; sections; chain; names ] else [ start; chain; names; sections ]
 
     { Bytes = Array.concat parts; Flags = flags |> List.map ((+) needsAt) }

@@ -59,7 +59,9 @@ let private fill () =
 let private allocate () =
     LibTorch.Load()
     // Blocks that small ones lie between cannot be used again at once.
-    let fillOften () = for _ in 1..20 do fill ()
+    let fillOften () =
+        for _ in 1..20 do
+            fill ()
     fillOften ()
     let before = minorFaults ()
     fillOften ()
