@@ -152,8 +152,14 @@ public static class LibTorch
     {
         if (Loaded.ContainsKey(Bridge)) return;
         var path = Natives.Find(Bridge) ?? throw Missing(Bridge);
-        if (NativeLibrary.TryLoad(path, out var handle)) Loaded[Bridge] = handle;
-        else Loaded[Bridge] = OperatingSystem.IsLinux() ? WeakBridge.Load(path) : LoadFile(path);
+        try
+        {
+            Loaded[Bridge] = LoadFile(path);
+        }
+        catch (LibTorchException e) when (e.Message.Contains(WeakBridge.NewestVersion, StringComparison.Ordinal))
+        {
+            Loaded[Bridge] = WeakBridge.Load(path);
+        }
     }
 
     private static string? NamedFolder()

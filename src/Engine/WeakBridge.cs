@@ -14,7 +14,8 @@ namespace AdvContrast.Engine;
 /// </remarks>
 internal static class WeakBridge
 {
-    private const string NewestVersion = "GLIBCXX_3.4.32";
+    /// <summary>The version that an older libstdc++ lacks.</summary>
+    internal const string NewestVersion = "GLIBCXX_3.4.32";
 
     /// <summary>Loads the copy, which is written where it is missing or damaged.</summary>
     /// <param name="path">The library of the package, which is left as it is.</param>

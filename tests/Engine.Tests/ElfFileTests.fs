@@ -3,12 +3,12 @@ module ElfFileTests
 open System
 open System.IO
 open AdvContrast.Engine
-open AdvContrast.Testing
 open ElfImage
 open Expecto
+open AdvContrast.Testing
 open FsCheck.FSharp
 
-let private newest = "GLIBCXX_3.4.32"
+let private newest = WeakBridge.NewestVersion
 
 /// The outcome of weakening a version in a copy of the bytes; any exception but InvalidDataException fails the test.
 let private weaken version (bytes: byte[]) =

@@ -56,7 +56,7 @@ let private neverCopiesWhatLoads () =
     use program = new Program()
     let library = program.Native "libLibTorchSharp.so"
     let bytes = File.ReadAllBytes library
-    ElfFile.WeakenVersion(Span bytes, "GLIBCXX_3.4.32")
+    ElfFile.WeakenVersion(Span bytes, WeakBridge.NewestVersion)
     // A link to the package's file, which must stay as it is.
     File.Delete library
     File.WriteAllBytes(library, bytes)
