@@ -7,19 +7,20 @@ namespace AdvContrast.Engine;
 public static class UserCache
 {
     /// <summary>
-    /// <c>advcontrast</c> in <c>XDG_CACHE_HOME</c> where that is set, else in <c>.cache</c> of the user's home folder,
-    /// else in the folder for temporary files. It need not exist yet.
+    /// <c>advcontrast</c> in <c>XDG_CACHE_HOME</c> where that is an absolute path, else in <c>.cache</c> of the user's
+    /// home folder, else in the folder for temporary files. It need not exist yet.
     /// </summary>
-    public static string Folder
+    public static string Folder => OfUser ?? Path.Combine(Path.GetTempPath(), "advcontrast");
+
+    /// <summary>The same, or null for a user without a home: other users can write to the temporary one.</summary>
+    internal static string? OfUser
     {
         get
         {
             var named = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
-            if (!string.IsNullOrEmpty(named)) return Path.Combine(named, "advcontrast");
+            if (Path.IsPathFullyQualified(named ?? "")) return Path.Combine(named!, "advcontrast");
             var home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
-            return home == ""
-                ? Path.Combine(Path.GetTempPath(), "advcontrast")
-                : Path.Combine(home, ".cache", "advcontrast");
+            return home == "" ? null : Path.Combine(home, ".cache", "advcontrast");
         }
     }
 }

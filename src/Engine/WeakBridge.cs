@@ -28,7 +28,8 @@ internal static class WeakBridge
             var bytes = File.ReadAllBytes(path);
             var hash = Convert.ToHexString(SHA256.HashData(bytes));
             ElfFile.WeakenVersion(bytes, NewestVersion);
-            if (TryCopy(Path.Combine(Cache(), hash), name, bytes) is { } copy) return NativeLibrary.Load(copy);
+            if (UserCache.OfUser is { } cache && TryCopy(Path.Combine(cache, hash), name, bytes) is { } copy)
+                return NativeLibrary.Load(copy);
 
             // The folder is this user's alone, and the library needs no file once it is loaded.
             var folder = Directory.CreateTempSubdirectory("advcontrast-");
@@ -44,7 +45,7 @@ internal static class WeakBridge
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new LibTorchException(
-                $"a copy of {path} for this system's libstdc++ can be written neither to {Cache()} nor to "
+                $"a copy of {path} for this system's libstdc++ can be written neither to {UserCache.Folder} nor to "
                     + $"{Path.GetTempPath()}: set XDG_CACHE_HOME to a folder that can be written.", e);
         }
         catch (Exception e) when (e is InvalidDataException or DllNotFoundException or BadImageFormatException)
@@ -55,10 +56,9 @@ internal static class WeakBridge
         }
     }
 
-    /// <summary>The path of the copy, or null where there is no such folder and none can be written.</summary>
+    /// <summary>The path of the copy, or null where it is not in the folder and cannot be written.</summary>
     internal static string? TryCopy(string folder, string name, byte[] bytes)
     {
-        if (!Path.IsPathFullyQualified(folder)) return null;
         try
         {
             var copy = Path.Combine(folder, name);
@@ -87,13 +87,5 @@ internal static class WeakBridge
         {
             File.Delete(part);
         }
-    }
-
-    private static string Cache()
-    {
-        var named = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
-        var home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
-        var cache = string.IsNullOrEmpty(named) ? Path.Combine(home, ".cache") : named;
-        return Path.Combine(cache, "advcontrast");
     }
 }

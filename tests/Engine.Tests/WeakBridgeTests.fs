@@ -51,10 +51,8 @@ let tests =
                 WeakBridge.TryCopy(folder, name, bytes) |> ignore
                 Expect.equal (File.GetLastWriteTimeUtc copy) written "time"))
 
-        testCase "a folder that cannot be there, and a relative one, get none" (fun () ->
+        testCase "a folder that cannot be there gets none" (fun () ->
             inFolder (fun folder ->
                 File.WriteAllText(Path.Combine(folder, "file"), "")
-
-                for refused in [ Path.Combine(folder, "file", "a"); ".cache"; "" ] do
-                    Expect.isNull (WeakBridge.TryCopy(refused, name, bytes)) refused))
+                Expect.isNull (WeakBridge.TryCopy(Path.Combine(folder, "file", "a"), name, bytes)) "path"))
     ]
