@@ -130,7 +130,8 @@ public static class LibTorch
     {
         if (folder != "") return;
         var named = NamedFolder();
-        var present = Natives.FolderInProcess("torch_cpu");
+        // What an earlier attempt has loaded is from the folder named.
+        var present = Loaded.Count > 0 ? null : Natives.FolderInProcess("torch_cpu");
         if (named is not null && present is not null && present != named)
             throw new LibTorchException(
                 $"libtorch is loaded from {present} already, so {FolderVariable} = {named} comes too late: call "
@@ -143,6 +144,11 @@ public static class LibTorch
             Loaded[name] = LoadFile(path);
             if (named is not null) Natives.AnswerWith(Loaded[name], name);
         }
+        // TorchSharp's library asks for it by this name; Debian's libtorch has another.
+        if (named is not null && Natives.FolderInProcess("torch") is null)
+            throw new LibTorchException(
+                $"the libtorch in {found} lacks the name {Natives.FileName("torch")}, which TorchSharp asks for: set "
+                    + $"{FolderVariable} to the lib folder of PyTorch's own package, of version {ExpectedVersion}.");
         version = StatedVersion(Loaded["torch_cpu"]);
         if (Warning(found, version) is { } warning) Console.Error.WriteLine(warning);
         folder = found;

@@ -107,6 +107,12 @@ let private refusesOther () =
         run [ "ADVCONTRAST_LIBTORCH", folder ] "load"
         |> isRefused [ Path.Combine(folder, "libtorch_cpu.so"); "cannot be loaded" ])
 
+let private refusesOtherNames () =
+    use program = new Program()
+    let named = program.LinkLibTorch "named"
+    File.Delete(Path.Combine(named, "libtorch.so"))
+    runIn program.Folder [ "ADVCONTRAST_LIBTORCH", named ] "load" |> isRefused [ named; "libtorch.so" ]
+
 let private saysWhatIsMissing (library: string) =
     testLinux $"a program without {library} says so in one sentence" (fun () ->
         use program = new Program()
@@ -145,6 +151,7 @@ let tests =
         testLinux "a libtorch that is loaded already is used" (fun () -> isLoaded (run [] "load-late"))
         testLinux "a folder that is named then comes too late" refusesSecond
         testLinux "a folder without libtorch is refused in one sentence" refusesOther
+        testLinux "so is one whose libtorch has other names" refusesOtherNames
 
         for library in [ "libtorch_cpu.so"; "libc10.so"; "libLibTorchSharp.so" ] do
             saysWhatIsMissing library
