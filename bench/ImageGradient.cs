@@ -1,4 +1,3 @@
-using System;
 using System.Linq;
 using BenchmarkDotNet.Attributes;
 using Microsoft.FSharp.Collections;
@@ -41,9 +40,9 @@ public class ImageGradient
         var input = new Core.Input(Channels, mean, std, classes: 10);
         var resNet = Core.ResNet.resNet18(
             Core.Stem.CifarStem, Width, input, ListModule.OfSeq([branch]));
-        var (parameters, buffers) = resNet.Init.Invoke(Core.DrawModule.create(Seed, "init", []));
+        var weights = resNet.Init.Invoke(Core.DrawModule.create(Seed, "init", []));
         var prepare = FuncConvert.FromFunc<Tensor, Tensor>(Weight);
-        network = resNet.Fold.Invoke(new(branch, parameters, buffers, prepare));
+        network = resNet.Fold.Invoke(new(branch, weights.Item1, weights.Item2, prepare));
         var pixels = rand(Images, Channels, Size, Size);
         images = IsChannelsLast ? Core.NetworkModule.channelsLast(pixels) : pixels;
 

@@ -23,7 +23,11 @@ internal sealed record SharedTensors(
         Weights.Select(weight => KeyValuePair.Create(ParameterPrefix + weight.Key, weight.Value)).Concat(
             new Dictionary<string, Tensor>
             {
-                ["first"] = First, ["second"] = Second, ["start"] = Start, ["mean"] = Mean, ["std"] = Std,
+                ["first"] = First,
+                ["second"] = Second,
+                ["start"] = Start,
+                ["mean"] = Mean,
+                ["std"] = Std,
             }));
 
     /// <summary>Reads a file onto a device; the tensors belong to no scope.</summary>
