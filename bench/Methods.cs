@@ -3,15 +3,17 @@ namespace AdvContrast.Bench;
 /// <summary>Changes of methods.</summary>
 internal static class Methods
 {
-    /// <summary>A method with another step, optimizer and batch size, whose run does not end of itself.</summary>
+    /// <summary>
+    /// A method with another step, optimizer and batch size, whose run does not end of itself.
+    /// </summary>
     internal static Core.Method With(
         this Core.Method m, Core.Step step, Core.Transform optimizer, int batch)
     {
         var recipe = new Core.Recipe(
             optimizer, batch, Endless, 1, m.Recipe.Dataset, m.Recipe.Network, m.Recipe.Trains);
         return new(
-            m.Name, m.Summary, m.Citation, m.Quirks, m.Before, m.From, m.Branches, m.Head, step, m.Averages, m.Memory,
-            m.Sampling, recipe, m.Deploy);
+            m.Name, m.Summary, m.Citation, m.Quirks, m.Before, m.From, m.Branches, m.Head, step,
+            m.Averages, m.Memory, m.Sampling, recipe, m.Deploy);
     }
 
     /// <summary>Epochs of a run that the caller ends.</summary>

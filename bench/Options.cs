@@ -23,7 +23,7 @@ internal sealed class Options
             if (flags.Contains(args[i])) values[args[i]] = "";
             else if (names.Contains(args[i]) && i + 1 < args.Length) values[args[i]] = args[++i];
             else if (!args[i].StartsWith("--")) words.Add(args[i]);
-            else throw new UsageException($"{args[i]} is not understood; options: {string.Join(", ", names.Concat(flags))}");
+            else throw NotUnderstood(args[i], [.. names, .. flags]);
         }
         Words = words;
     }
@@ -40,6 +40,9 @@ internal sealed class Options
         !values.TryGetValue(name, out var text) ? usual
         : int.TryParse(text, out var number) && number >= minimum ? number
         : throw new UsageException($"{name}: a whole number of at least {minimum} was expected");
+
+    private static UsageException NotUnderstood(string word, string[] known) =>
+        new($"{word} is not understood; options: {string.Join(", ", known)}");
 
     /// <summary>The words as items of a list by their names, or all items where there are no words.</summary>
     internal List<T> Choose<T>(string what, IReadOnlyList<T> all, Func<T, string> name)

@@ -10,7 +10,8 @@ using TorchSharp;
 namespace AdvContrast.Bench;
 
 /// <summary>
-/// The requests that a worker reads, one a line, and answers with a line: the peers in bench/peers know them too.
+/// The requests that a worker reads, one a line, and answers with a line: the peers in bench/peers know them
+/// too.
 /// </summary>
 internal static class Requests
 {
@@ -28,7 +29,8 @@ internal static class Requests
     /// <param name="check">The numbers and values of a first call.</param>
     /// <param name="other">The answer to another request, with its argument.</param>
     internal static void Answer(
-        Action call, Func<(double[] Numbers, float[] Values)> check, Func<string, string, string>? other = null)
+        Action call, Func<(double[] Numbers, float[] Values)> check,
+        Func<string, string, string>? other = null)
     {
         while (Console.ReadLine() is { } line)
         {
@@ -38,7 +40,8 @@ internal static class Requests
                 Version => $"{LibTorch.Version} {torch.get_num_threads()}",
                 Time => Text(Seconds(call, int.Parse(argument))),
                 Check => Checked(check, argument),
-                _ => other?.Invoke(name, argument) ?? throw new ArgumentException($"no request is called {name}"),
+                _ => other?.Invoke(name, argument)
+                    ?? throw new ArgumentException($"no request is called {name}"),
             });
         }
     }

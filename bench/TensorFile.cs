@@ -14,7 +14,8 @@ internal static class TensorFile
     internal static void Write(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors)
     {
         var leaves = tensors.Select(t => Tuple.Create(t.Key, Core.Leaf.NewValue(t.Value)));
-        Core.Safetensors.write(path, new FSharpMap<string, string>([]), new FSharpMap<string, Core.Leaf>(leaves)).Value();
+        var tree = new FSharpMap<string, Core.Leaf>(leaves);
+        Core.Safetensors.write(path, new FSharpMap<string, string>([]), tree).Value();
     }
 
     /// <summary>Reads tensors by name onto a device; they belong to no scope.</summary>
@@ -26,5 +27,7 @@ internal static class TensorFile
     /// <summary>The value of a result of AdvContrast.</summary>
     /// <exception cref="UsageException">It is an error.</exception>
     internal static T Value<T>(this FSharpResult<T, Core.Error> result) =>
-        result.IsError ? throw new UsageException(Core.ErrorModule.message(result.ErrorValue)) : result.ResultValue;
+        result.IsError
+            ? throw new UsageException(Core.ErrorModule.message(result.ErrorValue))
+            : result.ResultValue;
 }

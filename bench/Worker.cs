@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.ComponentModel;
 using System.Diagnostics;
 using System.Globalization;
 using System.IO;
@@ -55,7 +56,14 @@ internal sealed class Worker : IDisposable
         foreach (var variable in new[] { "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS" })
             start.Environment[variable] = $"{threads}";
         foreach (var (name, value) in environment) start.Environment[name] = value;
-        process = Process.Start(start)!;
+        try
+        {
+            process = Process.Start(start)!;
+        }
+        catch (Win32Exception e)
+        {
+            throw new UsageException($"{start.FileName} cannot be started: {e.Message}");
+        }
         Torch = Ask(Requests.Version);
     }
 
@@ -64,7 +72,9 @@ internal sealed class Worker : IDisposable
 
     /// <summary>Starts this program with a command of its own.</summary>
     internal static Worker StartOurs(IEnumerable<string> command, int threads, Malloc malloc) =>
-        new([.. Ourselves, .. command], threads, new() { ["ADVCONTRAST_MALLOC"] = malloc.ToString().ToLowerInvariant() });
+        new(
+            [.. Ourselves, .. command], threads,
+            new() { ["ADVCONTRAST_MALLOC"] = $"{malloc}".ToLowerInvariant() });
 
     /// <summary>Starts a peer in Python.</summary>
     internal static Worker StartPython(IEnumerable<string> command, int threads, Malloc malloc)
@@ -82,7 +92,8 @@ internal sealed class Worker : IDisposable
         process.StandardInput.WriteLine(request);
         process.StandardInput.Flush();
         return process.StandardOutput.ReadLine()
-            ?? throw new WorkerEndedException($"{process.StartInfo.FileName} ended at the request '{request}'");
+            ?? throw new WorkerEndedException(
+                $"{process.StartInfo.FileName} ended at the request '{request}'");
     }
 
     /// <summary>Seconds a call, over a number of calls.</summary>
@@ -104,7 +115,9 @@ internal sealed class Worker : IDisposable
         }
     }
 
-    /// <summary>The most memory that the process has had so far, in MiB, runtime and libraries included.</summary>
+    /// <summary>
+    /// The most memory that the process has had so far, in MiB, runtime and libraries included.
+    /// </summary>
     internal double PeakMemory()
     {
         process.Refresh();

@@ -6,6 +6,7 @@
 //
 // `measure 1/3` is the first third of it. About four seconds a model on two cores.
 #I "../src/Cli/bin/Release/net10.0"
+#r "TorchSharp.dll"
 #r "AdvContrast.Engine.dll"
 #r "AdvContrast.Core.dll"
 #load "../tests/Core.Tests/Pupils.fs"

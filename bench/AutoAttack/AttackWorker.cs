@@ -7,7 +7,9 @@ using static TorchSharp.torch;
 
 namespace AdvContrast.Bench.AutoAttack;
 
-/// <summary>The process of AdvContrast's side: AutoAttack's standard version on the first test images of CIFAR-10.</summary>
+/// <summary>
+/// The process of AdvContrast's side: AutoAttack's standard version on the first test images of CIFAR-10.
+/// </summary>
 internal static class AttackWorker
 {
     /// <summary>The program's command that runs it.</summary>
@@ -19,7 +21,9 @@ internal static class AttackWorker
     /// <summary>The request for the passes of the last attack.</summary>
     internal const string Made = "passes";
 
-    /// <summary>The request for the images that are right before and after each attack of the last run.</summary>
+    /// <summary>
+    /// The request for the images that are right before and after each attack of the last run.
+    /// </summary>
     internal const string Right = "right";
 
     /// <summary>The number of images whose logits are compared.</summary>
@@ -27,7 +31,9 @@ internal static class AttackWorker
 
     private const ulong Seed = 1;
 
-    /// <summary>Takes the encoder's file, the folder of CIFAR-10, the threat, the images, and the threads.</summary>
+    /// <summary>
+    /// Takes the encoder's file, the folder of CIFAR-10, the threat, the images, and the threads.
+    /// </summary>
     internal static void Run(string[] args)
     {
         torch.set_num_threads(int.Parse(args[4]));
@@ -36,7 +42,8 @@ internal static class AttackWorker
         var encoder = Core.EncoderModule.folded(loaded);
         var test = Core.DatasetModule.first(int.Parse(args[3]), Core.Cifar10.read(args[1], false).Value());
         var head = Core.LinearProbeModule.fit(
-            Core.LinearProbeModule.quick, Ignoring<Core.Progress>(), encoder, Core.Cifar10.read(args[1], true).Value());
+            Core.LinearProbeModule.quick, Ignoring<Core.Progress>(), encoder,
+            Core.Cifar10.read(args[1], true).Value());
         var made = new Dictionary<(long Rows, bool WithGradient), int>();
         var counting = FuncConvert.FromFunc<Tensor, Tensor>(images =>
         {

@@ -6,12 +6,12 @@ using System.Linq;
 namespace AdvContrast.Bench.AutoAttack;
 
 /// <summary>
-/// AutoAttack's standard version on CIFAR-10 beside the same forward and backward passes alone, written out in TorchSharp
-/// or in PyTorch: what the attack itself costs. All in float32.
+/// AutoAttack's standard version on CIFAR-10 beside the same forward and backward passes alone, written out
+/// in TorchSharp or in PyTorch: what the attack itself costs. All in float32.
 /// </summary>
 /// <remarks>
-/// <c>autoattack ENCODER.safetensors CIFAR10-FOLDER linf:8/255 200 [--pairs 3] [--threads 1] [--python]</c>, where the
-/// encoder is a ResNet-18 that <c>advcontrast export</c> wrote.
+/// <c>autoattack ENCODER.safetensors CIFAR10-FOLDER linf:8/255 200 [--pairs 3] [--threads 1] [--python]</c>,
+/// where the encoder is a ResNet-18 that <c>advcontrast export</c> wrote.
 /// </remarks>
 internal static class Comparison
 {
@@ -28,7 +28,8 @@ internal static class Comparison
         var file = Path.GetTempFileName();
         try
         {
-            using var ours = Worker.StartOurs([AttackWorker.Command, .. options.Words, $"{threads}"], threads, Malloc.Kept);
+            using var ours = Worker.StartOurs(
+                [AttackWorker.Command, .. options.Words, $"{threads}"], threads, Malloc.Kept);
             ours.Ask($"{AttackWorker.Write} {file}");
             List<double> attacks = [ours.Seconds(1)];
             var made = ours.Ask(AttackWorker.Made);
@@ -65,7 +66,8 @@ internal static class Comparison
         Console.WriteLine($"images that are right, before and after each attack: {right}");
         Console.WriteLine($"passes: {made.Sum(p => p.Calls)} forward, {back.Sum(p => p.Calls)} of them back");
         Console.WriteLine(
-            $"images: {made.Sum(p => p.Rows * p.Calls)} forward, {back.Sum(p => p.Rows * p.Calls)} of them back");
+            $"images: {made.Sum(p => p.Rows * p.Calls)} forward, "
+            + $"{back.Sum(p => p.Rows * p.Calls)} of them back");
         Console.WriteLine($"AutoAttack {Text(attacks)}; the passes alone {Text(passes)}");
         var ratios = attacks.Zip(passes, (a, b) => 100 * (a / b - 1)).Order().ToList();
         Console.WriteLine($"overhead {ratios[ratios.Count / 2]:F1} % ({ratios[0]:F1} to {ratios[^1]:F1})");

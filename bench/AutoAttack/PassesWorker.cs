@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace AdvContrast.Bench.AutoAttack;
 
-/// <summary>The process of the other side: the passes that AutoAttack made, through ResNet-18 in plain TorchSharp.</summary>
+/// <summary>
+/// The process of the other side: the passes that AutoAttack made, through ResNet-18 in plain TorchSharp.
+/// </summary>
 internal static class PassesWorker
 {
     /// <summary>The program's command that runs it.</summary>
@@ -17,10 +19,11 @@ internal static class PassesWorker
         var shared = TensorFile.Read(args[0], CPU);
         var passes = Passes.Parse(args[1]);
         torch.set_num_threads(int.Parse(args[2]));
-        var (images, classes, features) = (shared["images"], shared["head.weight"].shape[0], shared["head.weight"].shape[1]);
+        var images = shared["images"];
+        var head = nn.Linear(shared["head.weight"].shape[1], shared["head.weight"].shape[0]);
         var network = new ResNet18(
             shared["conv1.weight"].shape[0], shared["mean"], shared["std"],
-            new Dictionary<string, double> { ["clean"] = 0.1 }, nn.Linear(features, classes));
+            new Dictionary<string, double> { ["clean"] = 0.1 }, head);
         network.Load(shared);
         network.eval();
         foreach (var p in network.parameters()) p.requires_grad = false;

@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace AdvContrast.Bench.ByHand;
 
 /// <summary>
-/// SGD with momentum whose rate is scaled, for each tensor, by the norm of the weights over that of the gradient (You
-/// et al. 2017).
+/// SGD with momentum whose rate is scaled, for each tensor, by the norm of the weights over that of the
+/// gradient (You et al. 2017).
 /// </summary>
 internal sealed class Lars(IEnumerable<Parameter> parameters)
 {

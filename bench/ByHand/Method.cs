@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 namespace AdvContrast.Bench.ByHand;
 
 /// <summary>
-/// Training steps of a method, written out in TorchSharp: float32, batch normalisation as a layer, contiguous images.
+/// Training steps of a method, written out in TorchSharp: float32, batch normalisation as a layer, contiguous
+/// images.
 /// </summary>
 internal abstract class Method : IStep
 {
@@ -75,7 +76,9 @@ internal abstract class Method : IStep
         return loss.item<float>();
     }
 
-    /// <summary>Computes what is compared. No result depends on running statistics that a pass moves.</summary>
+    /// <summary>
+    /// Computes what is compared. No result depends on running statistics that a pass moves.
+    /// </summary>
     public StepResults Check()
     {
         using var scope = NewDisposeScope();

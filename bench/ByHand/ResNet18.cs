@@ -39,8 +39,8 @@ internal sealed class Block : Module<Tensor, Tensor>
 }
 
 /// <summary>
-/// ResNet-18 with the CIFAR stem in float32: images [n; 3; h; w] in [0, 1], which it normalises, to the output of a
-/// module on its pooled features [n; 8 width].
+/// ResNet-18 with the CIFAR stem in float32: images [n; 3; h; w] in [0, 1], which it normalises, to the
+/// output of a module on its pooled features [n; 8 width].
 /// </summary>
 internal sealed class ResNet18 : Module<Tensor, Tensor>
 {

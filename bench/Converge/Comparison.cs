@@ -4,8 +4,8 @@ using System.Linq;
 namespace AdvContrast.Bench.Converge;
 
 /// <summary>
-/// Whether training in bfloat16 reaches the losses of training in float32: the mean loss of the last steps lies within
-/// two standard deviations of those of three float32 runs with other seeds.
+/// Whether training in bfloat16 reaches the losses of training in float32: the mean loss of the last steps
+/// lies within two standard deviations of those of three float32 runs with other seeds.
 /// </summary>
 /// <remarks><c>converge [--steps 200] [--threads 2]</c></remarks>
 internal static class Comparison
@@ -20,7 +20,8 @@ internal static class Comparison
     {
         var options = new Options(args, ["--steps", "--threads"], []);
         var (steps, threads) = (options.Number("--steps", 200, Last), options.Number("--threads", 2, 1));
-        Console.WriteLine($"| precision | seed | first loss | mean loss of the last {Last} of {steps} steps |");
+        Console.WriteLine(
+            $"| precision | seed | first loss | mean loss of the last {Last} of {steps} steps |");
         Console.WriteLine("|---|---:|---:|---:|");
         var reference = Seeds.Select(seed => Train("float32", seed, steps, threads)).ToList();
         var low = Train("bfloat16", Seeds[0], steps, threads);
@@ -30,7 +31,8 @@ internal static class Comparison
         var apart = Math.Abs(low - mean) / deviation;
         Console.WriteLine();
         Console.WriteLine(
-            $"float32: mean {mean:F4}, standard deviation {deviation:F4}; bfloat16 is {apart:F2} standard deviations apart");
+            $"float32: mean {mean:F4}, standard deviation {deviation:F4}; "
+            + $"bfloat16 is {apart:F2} standard deviations apart");
         return apart <= Deviations ? 0 : 1;
     }
 

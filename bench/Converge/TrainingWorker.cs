@@ -5,7 +5,9 @@ using TorchSharp;
 
 namespace AdvContrast.Bench.Converge;
 
-/// <summary>The process of a short training: ACL-DS on ResNet-18 of width 16 and the embedded images.</summary>
+/// <summary>
+/// The process of a short training: ACL-DS on ResNet-18 of width 16 and the embedded images.
+/// </summary>
 internal static class TrainingWorker
 {
     /// <summary>The program's command that runs it.</summary>
@@ -16,7 +18,9 @@ internal static class TrainingWorker
     private const int Channels = 3;
     private const double Rate = 1e-3;
 
-    /// <summary>Takes a precision, a seed, steps and threads. A check answers with the loss of every step.</summary>
+    /// <summary>
+    /// Takes a precision, a seed, steps and threads. A check answers with the loss of every step.
+    /// </summary>
     internal static void Run(string[] args)
     {
         var precision = args[0] == "bfloat16" ? Core.Precision.BFloat16 : Core.Precision.Float32;
@@ -55,7 +59,8 @@ internal static class TrainingWorker
     {
         using var grey = Core.FashionMnist.sample(true).Value();
         return Core.DatasetModule.create(
-            "bench", grey.Images.repeat(1, Channels, 1, 1), null, grey.Classes, Three(grey.Mean), Three(grey.Std));
+            "bench", grey.Images.repeat(1, Channels, 1, 1), null, grey.Classes, Three(grey.Mean),
+            Three(grey.Std));
     }
 
     private static FSharpList<double> Three(FSharpList<double> values) =>

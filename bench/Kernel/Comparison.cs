@@ -7,8 +7,8 @@ using System.Text.Json;
 namespace AdvContrast.Bench.Kernel;
 
 /// <summary>
-/// Contrastive losses, forward and backward in float32, beside the same losses written out in TorchSharp, or in PyTorch:
-/// time and memory, as ratios.
+/// Contrastive losses, forward and backward in float32, beside the same losses written out in TorchSharp, or
+/// in PyTorch: time and memory, as ratios.
 /// </summary>
 /// <remarks><c>kernel [NAME ...] [--python]</c></remarks>
 internal static class Comparison
@@ -58,7 +58,8 @@ internal static class Comparison
         var losses = options.Choose("loss", Loss.All, loss => loss.Name);
         var other = options.Has("--python") ? Library.PyTorch : Library.TorchSharp;
 
-        Console.WriteLine($"| loss | embeddings | ours | {other} | speed | pairs | our peak | its | memory |");
+        Console.WriteLine(
+            $"| loss | embeddings | ours | {other} | speed | pairs | our peak | its | memory |");
         Console.WriteLine("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
         var rows = new List<Row>();
         foreach (var loss in losses)
@@ -115,7 +116,8 @@ internal static class Comparison
     private static void Measure(Loss loss, Row row, int calls)
     {
         var figures = row.Other is null ? [row.Ours] : new List<Figures> { row.Ours, row.Other };
-        var sides = figures.ConvertAll(side => (Figures: side, Worker: Start(side.Library, loss, row.Embeddings)));
+        var sides = figures.ConvertAll(
+            side => (Figures: side, Worker: Start(side.Library, loss, row.Embeddings)));
         foreach (var (side, worker) in sides)
         {
             side.StartMemory = Math.Max(side.StartMemory, worker.PeakMemory());
@@ -144,14 +146,15 @@ internal static class Comparison
     {
         if (row.Differs)
         {
-            return $"{row.Loss} of {row.Embeddings} embeddings does not agree: the losses are {row.LossDistance:G2} "
-                + $"apart, the gradients {row.GradientDistance:G2}";
+            return $"{row.Loss} of {row.Embeddings} embeddings does not agree: the losses are "
+                + $"{row.LossDistance:G2} apart, the gradients {row.GradientDistance:G2}";
         }
         var (ours, other) = (row.Ours, row.Other);
         var start = $"| {row.Loss} | {row.Embeddings} | {ours.Median:F2} ms";
         if (other is null) return $"{start} | | | | {ours.PeakMemory:F0} MiB | | |";
-        var pairs = other.Milliseconds.Zip(ours.Milliseconds, (its, own) => its / own).Order().ToList();
-        return $"{start} | {other.Median:F2} ms | {pairs[pairs.Count / 2]:F2} | {pairs[0]:F2} to {pairs[^1]:F2} "
-            + $"| {ours.PeakMemory:F0} MiB | {other.PeakMemory:F0} MiB | {ours.PeakMemory / other.PeakMemory:F2} |";
+        var pairs = other.Milliseconds.Zip(ours.Milliseconds, (b, a) => b / a).Order().ToList();
+        var speed = $"{pairs[pairs.Count / 2]:F2} | {pairs[0]:F2} to {pairs[^1]:F2}";
+        var (peak, its) = (ours.PeakMemory, other.PeakMemory);
+        return $"{start} | {other.Median:F2} ms | {speed} | {peak:F0} MiB | {its:F0} MiB | {peak / its:F2} |";
     }
 }

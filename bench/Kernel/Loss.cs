@@ -13,7 +13,8 @@ namespace AdvContrast.Bench.Kernel;
 /// <param name="Of">The loss by AdvContrast.</param>
 /// <param name="ByHand">The loss written out in TorchSharp, or null.</param>
 internal sealed record Loss(
-    string Name, int Views, Func<IReadOnlyList<Tensor>, Tensor> Of, Func<IReadOnlyList<Tensor>, Tensor>? ByHand = null)
+    string Name, int Views, Func<IReadOnlyList<Tensor>, Tensor> Of,
+    Func<IReadOnlyList<Tensor>, Tensor>? ByHand = null)
 {
     private const double Temperature = 0.5;
 

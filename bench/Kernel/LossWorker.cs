@@ -4,7 +4,9 @@ using TorchSharp;
 
 namespace AdvContrast.Bench.Kernel;
 
-/// <summary>The process of a side that runs on TorchSharp: the same program as bench/peers/kernel.py.</summary>
+/// <summary>
+/// The process of a side that runs on TorchSharp: the same program as bench/peers/kernel.py.
+/// </summary>
 internal static class LossWorker
 {
     /// <summary>The program's command that runs it.</summary>

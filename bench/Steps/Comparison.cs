@@ -7,11 +7,12 @@ using System.Text.Json;
 namespace AdvContrast.Bench.Steps;
 
 /// <summary>
-/// Training steps of AdvContrast beside the same steps written out in TorchSharp, and in PyTorch where it is there: time
-/// and memory, as ratios.
+/// Training steps of AdvContrast beside the same steps written out in TorchSharp, and in PyTorch where it is
+/// there: time and memory, as ratios.
 /// </summary>
 /// <remarks>
-/// <c>steps [acl-ds] [clae] [--pairs 9] [--malloc kept|default] [--python] [--threads 2] [--batch 32] [--device cpu]</c>
+/// <c>steps [acl-ds] [clae] [--pairs 9] [--malloc kept|default] [--python] [--threads 2] [--batch 32]
+/// [--device cpu]</c>
 /// </remarks>
 internal static class Comparison
 {
@@ -37,7 +38,8 @@ internal static class Comparison
         };
         var device = Core.ConfigurationModule.device(options.Text("--device", "cpu")).Value();
         var settings = new Settings(
-            malloc, options.Has("--python"), options.Number("--pairs", 9, 1), options.Number("--threads", 2, 1));
+            malloc, options.Has("--python"), options.Number("--pairs", 9, 1),
+            options.Number("--threads", 2, 1));
         var recipes = options
             .Choose("step", Recipe.All, recipe => recipe.Name)
             .ConvertAll(recipe => recipe with
@@ -67,7 +69,12 @@ internal static class Comparison
         ];
         if (malloc == Malloc.Kept) sides.Add(new(Library.TorchSharp, Side.Published, Malloc.Default));
         if (settings.WithPython)
-            sides.AddRange([new(Library.PyTorch, Side.Published, malloc), new(Library.PyTorch, Side.Competent, malloc)]);
+        {
+            sides.AddRange(
+            [
+                new(Library.PyTorch, Side.Published, malloc), new(Library.PyTorch, Side.Competent, malloc),
+            ]);
+        }
         return sides;
     }
 
@@ -107,9 +114,10 @@ internal static class Comparison
 
         Worker Start(Side side) => side.Library == Library.PyTorch
             ? Worker.StartPython(
-                [recipe.Peer, side.Kind, $"{settings.Threads}", file, recipe.Device.ToString()], settings.Threads,
-                side.Malloc)
-            : Worker.StartOurs(StepWorker.Arguments(recipe, side, settings.Threads, file), settings.Threads, side.Malloc);
+                [recipe.Peer, side.Kind, $"{settings.Threads}", file, recipe.Device.ToString()],
+                settings.Threads, side.Malloc)
+            : Worker.StartOurs(
+                StepWorker.Arguments(recipe, side, settings.Threads, file), settings.Threads, side.Malloc);
 
         StepResults Check(Side side)
         {
@@ -120,8 +128,8 @@ internal static class Comparison
     }
 
     /// <summary>
-    /// Times all sides, one after the other, round by round. Another round reverses the order, so that no side is always
-    /// the last.
+    /// Times all sides, one after the other, round by round. Another round reverses the order, so that no
+    /// side is always the last.
     /// </summary>
     private static void Measure(List<(Figures Figures, Worker Worker)> sides, int rounds)
     {
@@ -129,8 +137,9 @@ internal static class Comparison
         // A shared machine changes its speed within a second, so a fast side makes several steps in a round.
         var once = sides.ConvertAll(side => side.Worker.Seconds(1));
         var longest = once.Max();
-        var order = sides.Zip(once, (side, own) => (side.Figures, side.Worker, Steps: (int)Math.Round(longest / own)));
-        var turn = order.ToList();
+        var turn = sides
+            .Zip(once, (side, own) => (side.Figures, side.Worker, Steps: (int)Math.Round(longest / own)))
+            .ToList();
         for (var round = 0; round < rounds; round++)
         {
             foreach (var (figures, worker, steps) in turn) figures.Seconds.Add(worker.Seconds(steps));

@@ -14,15 +14,16 @@ internal sealed record Cost(int Forward, int ImageGradient, int FullGradient)
     private const int Stages = 4;
 
     /// <summary>
-    /// Floating-point operations of the convolutions of a step, a multiplication and an addition as two. A gradient in
-    /// the images, or in the weights, takes as many as the forward pass.
+    /// Floating-point operations of the convolutions of a step, a multiplication and an addition as two. A
+    /// gradient in the images, or in the weights, takes as many as the forward pass.
     /// </summary>
     internal double Operations(int batch) => batch * PerView * (Forward + ImageGradient + 2.0 * FullGradient);
 
     private static double PerView { get; } =
         Convolution(Channels, Width, 3, Size) + Enumerable.Range(0, Stages).Sum(Stage);
 
-    // Two blocks; in all stages but the first the first block halves the maps, with a convolution as its shortcut.
+    // Two blocks; in all stages but the first the first block halves the maps, with a convolution as its
+    // shortcut.
     private static double Stage(int stage)
     {
         var (width, size) = (Width << stage, Size >> stage);

@@ -17,6 +17,9 @@ internal sealed record Figures(string Side, string Torch, double Operations)
     /// <summary>Floating-point operations of convolutions in a second, in units of 10^9.</summary>
     internal double GigaFlops => Operations / Median / 1e9;
 
-    /// <summary>How many times as fast as another side this one is, round by round, in order of size.</summary>
-    internal List<double> SpeedOver(Figures other) => [.. other.Seconds.Zip(Seconds, (its, own) => its / own).Order()];
+    /// <summary>
+    /// How many times as fast as another side this one is, round by round, in order of size.
+    /// </summary>
+    internal List<double> SpeedOver(Figures other) =>
+        [.. other.Seconds.Zip(Seconds, (its, own) => its / own).Order()];
 }

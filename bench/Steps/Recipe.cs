@@ -4,6 +4,8 @@ using System.Linq;
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
 using static TorchSharp.torch;
+using StepAndMemory = System.Tuple<
+    TorchSharp.torch.Tensor, Microsoft.FSharp.Collections.FSharpMap<string, AdvContrast.Core.Leaf>>;
 
 namespace AdvContrast.Bench.Steps;
 
@@ -38,7 +40,8 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
         ])))
         {
             ByHand = (shared, isPublished) => new ByHand.Clae(shared, isPublished),
-            // The attack passes two views, the loss three; what AdvContrast knows to be the same view passes once.
+            // The attack passes two views, the loss three; what AdvContrast knows to be the same view passes
+            // once.
             Cost = side => side.Kind switch
             {
                 Side.Published => new(5, 0, 5),
@@ -74,14 +77,16 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
 
     /// <summary>The method's ascent, with a look at the gradient at its first point.</summary>
     internal Core.Ascent Observed(Action<Tensor> observe) => Changed(Ascent.Steps,
-        FuncConvert.FromFunc<Core.Threat, Core.Iterate, Tuple<Tensor, FSharpMap<string, Core.Leaf>>>(
+        FuncConvert.FromFunc<Core.Threat, Core.Iterate, StepAndMemory>(
             (threat, iterate) =>
             {
                 if (iterate.Index == 0) observe(iterate.Gradient);
                 return Ascent.Next.Invoke(threat).Invoke(iterate);
             }));
 
-    /// <summary>Images of a first step, which a training draws in an order of its own, in that of the data.</summary>
+    /// <summary>
+    /// Images of a first step, which a training draws in an order of its own, in that of the data.
+    /// </summary>
     internal Tensor InOrder(Tensor images)
     {
         using var scope = NewDisposeScope();
@@ -93,8 +98,9 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
 
     /// <summary>A training by this recipe without end. Its images belong to no scope.</summary>
     internal Core.Training Training(Core.Precision precision, Core.Ascent ascent) => new(
-        Machine(precision), With(Step(ascent, Method.Step.Passes, Method.Step.Loss)), Images(0), Empty<Tensor>(),
-        new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Batch, Methods.Endless);
+        Machine(precision), With(Step(ascent, Method.Step.Passes, Method.Step.Loss)), Images(0),
+        Empty<Tensor>(), new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Batch,
+        Methods.Endless);
 
     /// <summary>
     /// The same, but its loss is the objective of the attack at the adversarial images, in float32.
@@ -107,13 +113,14 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
             keep: false));
         var training = Training(precision, ascent);
         return new(
-            training.Machine, With(Step(ascent, ListModule.OfSeq(passes), Adversary.Objective)), training.Dataset,
-            training.Labels, training.Images, training.Batch, training.Epochs);
+            training.Machine, With(Step(ascent, ListModule.OfSeq(passes), Adversary.Objective)),
+            training.Dataset, training.Labels, training.Images, training.Batch, training.Epochs);
     }
 
     /// <summary>
-    /// Fresh weights with the running statistics of the images themselves, the same for every precision. With those
-    /// of a fresh network all embeddings are nearly equal, and rounding decides the direction of the attack.
+    /// Fresh weights with the running statistics of the images themselves, the same for every precision. With
+    /// those of a fresh network all embeddings are nearly equal, and rounding decides the direction of the
+    /// attack.
     /// </summary>
     internal Core.State Start()
     {
@@ -163,8 +170,8 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
             [.. Enumerable.Range(0, Batch).Select(i => (long)i)]));
         var origin = cat([.. images.Take(adversary.Makes.Length)]).to(float32) / 255.0;
         new SharedTensors(
-            parameters.Concat(buffers).ToDictionary(tensor => tensor.Key, tensor => tensor.Value), images[0], images[1],
-            Core.GradientAttack.start(adversary.Threat, adversary.Ascent, draw, origin),
+            parameters.Concat(buffers).ToDictionary(tensor => tensor.Key, tensor => tensor.Value), images[0],
+            images[1], Core.GradientAttack.start(adversary.Threat, adversary.Ascent, draw, origin),
             tensor(Mean).to(float32), tensor(Std).to(float32)).Write(path);
     }
 
@@ -174,9 +181,10 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
 
     private Core.Ascent Changed(
         int steps,
-        FSharpFunc<Core.Threat, FSharpFunc<Core.Iterate, Tuple<Tensor, FSharpMap<string, Core.Leaf>>>> next) => new(
-        Ascent.Text, Ascent.Start, steps, Ascent.Restarts, Ascent.Passes, Ascent.Keep, Ascent.EarlyStop, Ascent.After,
-        next);
+        FSharpFunc<Core.Threat, FSharpFunc<Core.Iterate, StepAndMemory>> next) =>
+        new(
+            Ascent.Text, Ascent.Start, steps, Ascent.Restarts, Ascent.Passes, Ascent.Keep, Ascent.EarlyStop,
+            Ascent.After, next);
 
     // The method's step on the given views.
     private Core.Step Step(
@@ -187,10 +195,11 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
             _ => Core.ViewModule.identity);
         var views = Sources.Select((source, i) => new Core.ViewSpec($"v{i + 1}", source, identity));
         var adversary = new Core.Adversary(
-            Adversary.Makes, Adversary.Threat, ascent, Adversary.Passes, Adversary.Objective, Adversary.Leaks);
+            Adversary.Makes, Adversary.Threat, ascent, Adversary.Passes, Adversary.Objective,
+            Adversary.Leaks);
         return new(
-            ListModule.OfSeq(views), Method.Step.Free, ListModule.OfSeq([adversary]), passes, Method.Step.Formula, loss,
-            FuncConvert.FromFunc<Core.Scene, FSharpList<Tuple<string, double>>>(
+            ListModule.OfSeq(views), Method.Step.Free, ListModule.OfSeq([adversary]), passes,
+            Method.Step.Formula, loss, FuncConvert.FromFunc<Core.Scene, FSharpList<Tuple<string, double>>>(
                 _ => FSharpList<Tuple<string, double>>.Empty),
             Method.Step.WeightStep);
     }

@@ -12,7 +12,8 @@ namespace AdvContrast.Bench.Steps;
 /// <param name="Mean">Mean of the channels [3].</param>
 /// <param name="Std">Standard deviation of the channels [3].</param>
 internal sealed record SharedTensors(
-    IReadOnlyDictionary<string, Tensor> Weights, Tensor First, Tensor Second, Tensor Start, Tensor Mean, Tensor Std)
+    IReadOnlyDictionary<string, Tensor> Weights, Tensor First, Tensor Second, Tensor Start, Tensor Mean,
+    Tensor Std)
 {
     private const string ParameterPrefix = "p:";
 

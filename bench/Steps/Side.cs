@@ -12,13 +12,19 @@ internal sealed record Side(string Library, string Kind, Malloc Malloc)
     /// <summary>AdvContrast in float32: batch norms are folded in attacks.</summary>
     internal const string Float32 = "float32";
 
-    /// <summary>float32 with the operations that the method names; the attack takes the gradient of images alone.</summary>
+    /// <summary>
+    /// float32 with the operations that the method names; the attack takes the gradient of images alone.
+    /// </summary>
     internal const string Plain = "plain";
 
-    /// <summary>The same, but each backward pass computes the gradients of all parameters, as the authors run it.</summary>
+    /// <summary>
+    /// The same, but each backward pass computes the gradients of all parameters, as the authors run it.
+    /// </summary>
     internal const string Published = "published";
 
-    /// <summary>PyTorch written well: bfloat16 by autocast, channels last, gradients of images alone.</summary>
+    /// <summary>
+    /// PyTorch written well: bfloat16 by autocast, channels last, gradients of images alone.
+    /// </summary>
     internal const string Competent = "competent";
 
     /// <summary>Whether it makes the operations of the published way in float32, one by one.</summary>
@@ -27,5 +33,6 @@ internal sealed record Side(string Library, string Kind, Malloc Malloc)
     /// <summary>Whether all of it is computed in float32.</summary>
     internal bool IsFloat32 => HasSameOperations || Kind == Float32;
 
-    public override string ToString() => $"{Library} {Kind}{(Malloc == Malloc.Default ? ", malloc as it is" : "")}";
+    public override string ToString() =>
+        $"{Library} {Kind}{(Malloc == Malloc.Default ? ", malloc as it is" : "")}";
 }

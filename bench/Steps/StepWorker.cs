@@ -15,10 +15,13 @@ internal static class StepWorker
     /// <param name="shared">The file of shared tensors.</param>
     internal static string[] Arguments(Recipe recipe, Side side, int threads, string shared) =>
     [
-        Command, recipe.Name, recipe.Device.ToString(), $"{recipe.Batch}", side.Library, side.Kind, $"{threads}", shared,
+        Command, recipe.Name, recipe.Device.ToString(), $"{recipe.Batch}", side.Library, side.Kind,
+        $"{threads}", shared,
     ];
 
-    /// <summary>Answers requests about a side, from what follows the command in <see cref="Arguments"/>.</summary>
+    /// <summary>
+    /// Answers requests about a side, from what follows the command in <see cref="Arguments"/>.
+    /// </summary>
     internal static void Run(string[] args)
     {
         var recipe = Recipe.Find(args[0]) with { Device = torch.device(args[1]), Batch = int.Parse(args[2]) };
