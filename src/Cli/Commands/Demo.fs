@@ -59,12 +59,8 @@ module Demo =
                     Manifest.configuration (Path.Combine(folder, "run.json"))
                     |> Result.orElseWith (fun _ -> Manifest.ofRun folder)
 
-                let isDemo =
-                    { there with Seed = recipe.Seed; Threads = None; Precision = recipe.Precision } = {
-                                                                                                          recipe with
-                                                                                                              Method =
-                                                                                                                  name
-                                                                                                      }
+                let expected = { recipe with Method = name; Seed = there.Seed; Threads = there.Threads }
+                let isDemo = { there with Precision = recipe.Precision } = expected
 
                 if not isDemo then
                     let advice = sprintf "'%s' holds a run that is no demo's; name another folder." folder

@@ -189,3 +189,14 @@ module KernelCheck =
                 let images = torch.zeros ([| 1L; yield! shape[1..] |], torch.float32) |> laidOut
                 let call = { Call.create branch Eval with Mixed = isLow }
                 network.Apply call (parameters |> Map.map (fun _ -> laidOut)) buffers images |> ignore))
+
+    /// Checks the convolutions of networks, each with a branch of its own, before they compute on a device: on a CPU as
+    /// check does, on another device nothing. The other arguments are those of casesOf.
+    let ofNetworks (device: torch.Device) isLow isLast shape (networks: (Network * Branch) list) =
+        if device.``type`` <> DeviceType.CPU then
+            Ok()
+        else
+            networks
+            |> List.collect (fun (network, branch) -> casesOf network branch isLow isLast shape)
+            |> check
+            |> Result.map ignore

@@ -58,7 +58,8 @@ module Part =
         run made offset
 
     /// The parts as one function, batch norms merged into the product before them (Jacob et al. 2018, section
-    /// 3.2). prepare is applied to each weight once: another number format or layout. A bias takes its weight's number format.
+    /// 3.2). prepare is applied to each weight once: another number format or layout. A bias takes
+    /// its weight's number format.
     let compile (prepare: Tensor -> Tensor) (parts: Part list) : Tensor -> Tensor =
         // fresh: whether no gradient needs what comes in, nor anyone else, so that ReLU may work in place.
         let rec functions fresh parts =

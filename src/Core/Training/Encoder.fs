@@ -177,12 +177,7 @@ module Encoder =
 
     /// Checks the encoder's convolutions for images of a shape [n; c; h; w], as evaluation computes them.
     let checkKernels (encoder: Encoder) (shape: int64[]) : Result<unit, Error> =
-        if encoder.Device.``type`` <> DeviceType.CPU then
-            Ok()
-        else
-            KernelCheck.casesOf encoder.Network encoder.Branch false true shape
-            |> KernelCheck.check
-            |> Result.map ignore
+        KernelCheck.ofNetworks encoder.Device false true shape [ encoder.Network, encoder.Branch ]
 
     /// Images [n; c; h; w] in [0, 1] to features [n; f]; differentiable in the images.
     let features (encoder: Encoder) : Tensor -> Tensor =

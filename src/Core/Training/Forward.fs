@@ -101,16 +101,11 @@ module internal Forward =
     let checkKernels machine branch (shape: int64[]) : Result<unit, Error> =
         let isLow, isLast = machine.Precision = Precision.BFloat16, machine.Precision <> Precision.Plain
 
-        [
-            if machine.Device.``type`` = DeviceType.CPU then
-                machine.Network, branch
-
-                for model in Map.values machine.Frozen do
-                    model.Network, model.Branch
+        KernelCheck.ofNetworks machine.Device isLow isLast shape [
+            machine.Network, branch
+            for model in Map.values machine.Frozen do
+                model.Network, model.Branch
         ]
-        |> List.collect (fun (network, branch) -> KernelCheck.casesOf network branch isLow isLast shape)
-        |> KernelCheck.check
-        |> Result.map ignore
 
     // Runs a pass over named views as one batch and slices its outcome by view.
     let private run machine apply (stage: Stage) (pass: Pass) =
