@@ -37,7 +37,7 @@ let private raised
             Progress = Progress.start 1 1
             Memory = Map.empty
             Ids = [||]
-            Labels = Map.empty
+            Labels = fun _ -> raise UnlabelledException
             Output =
                 fun pass view ->
                     let z = embed pass views[view]

@@ -27,11 +27,11 @@ let private train folder m = Workbench.train (Some folder) ignore forever (brief
 [<Tests>]
 let tests =
     testList "Divergences" [
-        for what, spoil in
+        for what, problem, spoil in
             [
-                "vanish", (fun (z: Tensor) -> z * 0.0)
-                "are not finite", (fun z -> z * nan)
-                "overflow", (fun z -> z * 1e38 * 1e38)
+                "vanish", "has length 0", (fun (z: Tensor) -> z * 0.0)
+                "are not finite", "not finite", (fun z -> z * nan)
+                "overflow", "not finite", (fun z -> z * 1e38 * 1e38)
             ] do
             test (sprintf "embeddings that %s stop the run, and its last checkpoint is good" what) (fun () ->
                 inFolder (fun folder ->
@@ -39,9 +39,9 @@ let tests =
                     let before = Autograd.liveTensors ()
 
                     match train folder (spoiled 4L spoil) with
-                    | Error [ Error.Diverged(step, loss) ] ->
+                    | Error [ Error.Diverged(step, text) ] ->
                         Expect.equal step 5L "the step"
-                        Expect.isNaN loss "its loss"
+                        Expect.stringContains text problem "what is wrong"
                     | other -> failtestf "a divergence was expected: %A" (other |> Result.map ignore)
 
                     Expect.equal (Autograd.liveTensors ()) before "nothing left"
@@ -75,7 +75,8 @@ let tests =
                 let before = Autograd.liveTensors ()
 
                 match train folder m with
-                | Error [ Error.Diverged(step, _) ] ->
+                | Error [ Error.Diverged(step, problem) ] ->
+                    Expect.stringContains problem "row 0 of 8 has length 0" "what is wrong"
                     Expect.equal step 4L "before the second epoch's first step"
                 | other -> failtestf "a divergence was expected: %A" (other |> Result.map ignore)
 
@@ -85,8 +86,66 @@ let tests =
         test "a run that diverges at once leaves no checkpoint" (fun () ->
             inFolder (fun folder ->
                 let error = refusal (train folder (spoiled 0L (fun z -> z * 0.0)))
-                says [ "step 1"; "--learning-rate" ] error "sentence"
+                says [ "step 1"; "learning rate" ] error "sentence"
                 Expect.isFalse (Checkpoint.existsIn folder) "none"))
+
+        test "an embedding of zeros is named with its image, view and pass" (fun () ->
+            // All embeddings of this network are 0: its last batch norm has no weight and no shift.
+            let head =
+                Named.create "zero" (fun (network: Network) ->
+                    let zero (output: Output) = { output with Embedding = output.Embedding * 0.0 }
+
+                    {
+                        network with
+                            Apply =
+                                fun call p b x ->
+                                    let output, buffers = network.Apply call p b x
+                                    zero output, buffers
+                            Fold =
+                                fun fixed' ->
+                                    let run = network.Fold fixed'
+                                    fun x -> zero (run x)
+                    })
+
+            for m, pass in [ SimClr.method, "clean"; Acl.adversarialToAdversarial, "adv" ] do
+                let error = refusal (Workbench.train None ignore forever (brief "") { m with Head = head })
+                says
+                    [ "step 1"; "embedding of image"; sprintf "pass '%s'" pass; "is zero"; "wider" ]
+                    error
+                    m.Name)
+
+        test
+            "the parameter, statistic or optimizer state that is not finite is named, or the gradient"
+            (fun () ->
+                let m = SimClr.method |> updating (adam 1e-3)
+                use data = Trials.middles 24
+
+                Trials.tryingOn data m (fun t ->
+                    let state = Trials.inScope (Training.start t)
+                    let gradients = Tree.under "gradient" (Tree.ofTensors (fst state.Online))
+                    Expect.isNone (FiniteCheck.ofTree gradients (State.toTree state)) "a sound state"
+                    let parameters, buffers = state.Online
+                    let spoilt name (tensors: Map<string, Tensor>) =
+                        tensors |> Map.add name (tensors[name] * infinity)
+                    let named (tree: Tree) (state: State) =
+                        Expect.wantSome (FiniteCheck.ofTree tree (State.toTree state)) "a problem"
+
+                    let statistic = "bn5.running_var@clean"
+                    let text = named gradients { state with Online = parameters, spoilt statistic buffers }
+                    Expect.stringContains text ("'online/buffers/" + statistic + "'") "a statistic"
+                    let text =
+                        named gradients { state with Online = spoilt "conv1.weight" parameters, buffers }
+                    Expect.stringContains text "'online/parameters/conv1.weight'" "a parameter"
+                    let memory = Map [ "queue", Value(torch.tensor [| 1.0f; nanf |]) ]
+                    Expect.stringContains
+                        (named gradients { state with Memory = memory })
+                        "'memory/queue' holds 1 values of 2"
+                        "memory"
+                    let broken = Tree.under "gradient" (Tree.ofTensors (spoilt "conv2.weight" parameters))
+                    Expect.stringContains
+                        (named broken { state with Memory = memory })
+                        "'gradient/conv2.weight'"
+                        "its cause"))
 
         test "a fault of the method is no divergence" (fun () ->
             inFolder (fun folder ->

@@ -17,7 +17,7 @@ let private examples = [
     Error.NotWritable("/proc/x", "read-only"), [ "'/proc/x'"; "read-only" ]
     Error.Unreachable("http://a/b", "The server answers 404."), [ "'http://a/b'"; "404" ]
     Error.Runtime "libtorch is missing; run set-up.", [ "libtorch is missing; run set-up." ]
-    Error.Diverged(17L, nan), [ "step 17"; "--learning-rate" ]
+    Error.Diverged(17L, "the loss is NaN."), [ "step 17"; "the loss is NaN." ]
     Error.Interrupted, [ "Stopped" ]
     Error.Several(Error.Damaged("a.bin", "it was cut short."), [ Error.Damaged("b.bin", "it is empty.") ]),
     [ "'a.bin'"; "it was cut short."; "'b.bin'"; "it is empty." ]

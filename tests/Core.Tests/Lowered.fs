@@ -88,9 +88,61 @@ let private isAsStrong t =
     Expect.notEqual low full "the precision matters"
     close (0.01 * abs full) [| low |] [| full |] "objective"
 
+// The step of a method, which fails where a loss sees or gives a tensor of fewer bits than float32.
+let private inFloat32 (method: Method) =
+    let check (what: string) (x: Tensor) =
+        Expect.isTrue
+            (not (x.is_floating_point ()) || x.element_size () >= 4L)
+            (sprintf "%s: %s is %O" method.Name what x.dtype)
+
+    let seen (scene: Scene) = {
+        scene with
+            Output =
+                fun pass view ->
+                    let output = scene.Output pass view
+                    Output.tensors output |> Seq.iter (check (sprintf "output of '%s' for '%s'" pass view))
+                    output
+    }
+
+    let watched what (loss: Loss) : Loss =
+        fun scene ->
+            let value = loss (seen scene)
+            check what value
+            value
+
+    let step = method.Step
+    let adversaries =
+        step.Adversaries |> List.map (fun a -> { a with Objective = watched "objective" a.Objective })
+    let measures scene = step.Measures(seen scene)
+
+    {
+        method with
+            Step = {
+                step with
+                    Loss = watched "loss" step.Loss
+                    Adversaries = adversaries
+                    Measures = measures
+            }
+            Memory = { method.Memory with After = fun scene -> method.Memory.After(seen scene) }
+    }
+
 [<Tests>]
 let tests =
     testList "Lowered" [
+        testList "in bfloat16 every loss, objective and memory of a method computes in float32" [
+            for method in Registry.methods @ Registry.asPublished do
+                test method.Name (fun () ->
+                    trying (inFloat32 (small method)) (fun t ->
+                        let t = { t with Machine = { t.Machine with Precision = Precision.BFloat16 } }
+                        let isMixed = t.Method.Step.Passes |> List.exists _.Call.Mixed
+                        Expect.isTrue isMixed "a pass in bfloat16"
+                        let event =
+                            Training.events t (fun () -> Training.start t)
+                            |> Seq.head
+                            |> fun e -> Expect.wantOk e "a step"
+                        Expect.isTrue (System.Double.IsFinite event.Loss) "a loss"))
+        ]
+
         for method in [ Acl.dualStream; Acl.adversarialToStandard; Clae.method ] do
             test
                 (method.Name + ": an attack in bfloat16 reaches what it reaches in float32, to 1 %")

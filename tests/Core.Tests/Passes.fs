@@ -140,7 +140,7 @@ let tests =
                     seen <-
                         Some(
                             scene.Ids,
-                            wholes scene.Labels["class"],
+                            wholes (scene.Labels "class"),
                             scene.Progress.Step,
                             count scene.Memory
                         )

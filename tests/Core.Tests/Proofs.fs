@@ -64,7 +64,7 @@ let tests =
     testList "Proofs" [
         test "every method and every preset is sound" (fun () ->
             for m in Registry.methods @ Registry.asPublished do
-                Expect.equal (Method.faults m) [] m.Name)
+                Expect.equal (MethodCheck.faults m) [] m.Name)
 
         test "a head in small has the layers of the method's own" (fun () ->
             let layers (head: Named<Network -> Network>) =

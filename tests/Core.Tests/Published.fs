@@ -119,7 +119,7 @@ let private dualStream (z: Tensor list) =
         Progress = Progress.start 1 1
         Memory = Map.empty
         Ids = [||]
-        Labels = Map.empty
+        Labels = fun _ -> raise UnlabelledException
         Output = output
         Gather = fun z -> z.alias ()
     }

@@ -208,9 +208,9 @@ let tests =
                     |> List.ofSeq
 
                 match outcomes with
-                | [ Ok 1L; Ok 2L; Error(Error.Diverged(step, loss)) ] ->
+                | [ Ok 1L; Ok 2L; Error(Error.Diverged(step, problem)) ] ->
                     Expect.equal step 3L "at the third step"
-                    Expect.isNaN loss "its loss"
+                    Expect.stringContains problem "loss is NaN" "what is wrong"
                 | other -> failtestf "two steps and an error were expected: %A" other
 
                 Expect.equal calls 3 "no further step"))
@@ -224,7 +224,9 @@ let tests =
                     |> List.ofSeq
 
                 match outcomes with
-                | [ Error(Error.Diverged(step, _)) ] -> Expect.equal step 1L "at the first step"
+                | [ Error(Error.Diverged(step, problem)) ] ->
+                    Expect.equal step 1L "at the first step"
+                    Expect.stringContains problem "not finite" "what is wrong"
                 | other -> failtestf "an error was expected: %A" other))
 
         test "a run starts with fresh weights, averages equal to them, and nothing in any scope" (fun () ->

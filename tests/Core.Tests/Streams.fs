@@ -37,7 +37,7 @@ let private lossOf (m: Method) places progress case =
             Progress = progress
             Memory = Map.empty
             Ids = [||]
-            Labels = Map.empty
+            Labels = fun _ -> raise UnlabelledException
             Output =
                 fun pass view ->
                     let z = inputs[places[(pass, view)]]

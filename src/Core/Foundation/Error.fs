@@ -20,8 +20,9 @@ type Error =
     | Unreachable of address: string * problem: string
     /// libtorch is missing, has changed since set-up, or lacks what was asked for.
     | Runtime of problem: string
-    /// The loss stopped being a finite number.
-    | Diverged of step: int64 * loss: float
+    /// Training met a value that is not finite, or an embedding that the loss is not defined for: at which step, a
+    /// sentence on what and where.
+    | Diverged of step: int64 * problem: string
     /// The user asked to stop.
     | Interrupted
     /// Two or more errors of one kind that were found in one pass, as all damaged files of a folder.
@@ -71,11 +72,7 @@ module Error =
         | Error.NotWritable(path, reason) -> sprintf "Cannot write to '%s': %s" path reason
         | Error.Unreachable(address, problem) -> sprintf "'%s' cannot be fetched: %s" address problem
         | Error.Runtime problem -> problem
-        | Error.Diverged(step, loss) ->
-            sprintf
-                "The loss became %g at step %d, so the run was stopped; its last checkpoint is good. Try a lower --learning-rate or --precision float32."
-                loss
-                step
+        | Error.Diverged(step, problem) -> sprintf "Training diverged at step %d: %s" step problem
         | Error.Interrupted -> "Stopped on request."
         | Error.Several(first, others) ->
             let lines = first :: others |> List.truncate shown |> List.map message

@@ -44,7 +44,7 @@ module AdvCl =
         clusters
         |> List.map (fun k ->
             let name = Clusters.label k
-            CrossEntropy.mean (Scene.head name pass view scene) scene.Labels[name])
+            CrossEntropy.mean (Scene.head name pass view scene) (scene.Labels name))
         |> List.reduce (fun (a: Tensor) b -> a + b)
         |> fun sum -> sum * (0.2 / float clusters.Length)
 

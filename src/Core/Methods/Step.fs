@@ -27,9 +27,10 @@ type Scene = {
     Progress: Progress
     Memory: Tree
     Ids: int64[]
-    /// Labels by name, int64 [n].
-    Labels: Map<string, Tensor>
-    /// What a pass gave for a view.
+    /// Labels by name, int64 [n]: "class", or the name of labels that an earlier stage computed.
+    /// UnknownNameException, or UnlabelledException for the classes of images that have none.
+    Labels: string -> Tensor
+    /// The output of a pass for a view. UnknownNameException.
     Output: string -> string -> Output
     /// All ranks' rows together, with gradient; the identity in one process.
     Gather: Tensor -> Tensor
@@ -122,14 +123,34 @@ module Pass =
 /// Raised where a step asks for the images' classes and the data set has none.
 exception UnlabelledException
 
+/// Raised where a loss asks for a view, pass, head or labels that are not there: Error.UnknownName, with the
+/// nearest name.
+exception UnknownNameException of Error
+
 [<RequireQualifiedAccess>]
 module Scene =
 
+    /// A value by name. UnknownNameException.
+    let internal find kind (values: Map<string, 'a>) name =
+        match Map.tryFind name values with
+        | Some value -> value
+        | None -> raise (UnknownNameException(Error.UnknownName(kind, name, List.ofSeq values.Keys)))
+
+    /// The output of a pass for a view. UnknownNameException.
+    let internal output (outputs: Map<string * string, Output>) pass view =
+        match Map.tryFind (pass, view) outputs with
+        | Some output -> output
+        | None ->
+            match outputs.Keys |> Seq.filter (fst >> (=) pass) |> Seq.map snd |> List.ofSeq with
+            | [] ->
+                let passes = outputs.Keys |> Seq.map fst |> Seq.distinct |> List.ofSeq
+                raise (UnknownNameException(Error.UnknownName("pass", pass, passes)))
+            | views ->
+                let kind = sprintf "view of pass '%s'" pass
+                raise (UnknownNameException(Error.UnknownName(kind, view, views)))
+
     /// The classes of the batch's images, int64 [n]. UnlabelledException where they have none.
-    let classes (scene: Scene) =
-        match Map.tryFind "class" scene.Labels with
-        | Some labels -> labels
-        | None -> raise UnlabelledException
+    let classes (scene: Scene) = scene.Labels "class"
 
     /// The embeddings of a view in a pass, from all ranks: [n; d].
     let embedding pass view scene = scene.Gather (scene.Output pass view).Embedding
@@ -138,7 +159,7 @@ module Scene =
     let features pass view scene = scene.Gather (scene.Output pass view).Features
 
     /// Another head's output of a view in a pass, from all ranks.
-    let head name pass view scene = scene.Gather (scene.Output pass view).Heads[name]
+    let head name pass view scene = scene.Gather(find "head" (scene.Output pass view).Heads name)
 
     /// A number that the method carries on, 0 where there is none yet.
     let real name scene =

@@ -43,7 +43,7 @@ module Supervised =
                     (Step.views [ "x", weak ])
                     [ { Pass.eval "clean" [ "x" ] clean with Learn = true } ]
                     (sprintf "CE(linear(stop f(x)), %s)" labels)
-                    (fun scene -> CrossEntropy.mean (logits "clean" "x" scene) scene.Labels[labels])
+                    (fun scene -> CrossEntropy.mean (logits "clean" "x" scene) (scene.Labels labels))
             Recipe = {
                 classifier.Recipe with
                     Optimizer = Transform.sgd (Schedule.constant 0.01) 0.9 2e-4
@@ -75,7 +75,7 @@ module Supervised =
                             6.0
                             (logits "clean" "x" scene)
                             (logits "adv" "a" scene)
-                            scene.Labels[labels]) with
+                            (scene.Labels labels)) with
                     Adversaries = [
                         {
                             Makes = [ "a", "x" ]

@@ -278,7 +278,7 @@ module Configuration =
     let validate (c: Configuration) (m: Method) = validation {
         let! m = customise c m
         and! _ = given c m
-        and! _ = Method.faults m |> List.tryHead |> Option.map Error |> Option.defaultValue (Ok())
+        and! _ = MethodCheck.faults m |> List.tryHead |> Option.map Error |> Option.defaultValue (Ok())
         and! precision, device = withoutMethod c
         return m, precision, device
     }

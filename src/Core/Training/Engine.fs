@@ -1,5 +1,6 @@
 namespace AdvContrast.Core
 
+open System
 open TorchSharp
 
 /// Runs steps: views, adversaries and passes, then gradients, and the state after an update by them.
@@ -58,7 +59,7 @@ module Engine =
         let learnt = Forward.learning trains parameters
         let after = runPasses machine step state learnt stage
         let scene = Forward.scene state batch after
-        let loss = step.Loss scene
+        let loss = Forward.lossOf step.Loss scene after
         let makes = step.Free |> Option.map _.Makes |> Option.defaultValue []
         let free = makes |> List.map (fun (made, _) -> Raising.carried made, stage.Views[made]) |> Map.ofList
         after, scene, loss, Forward.gradientsOf false loss (Map.foldBack Map.add free (Forward.wanted learnt))
@@ -90,6 +91,7 @@ module Engine =
 
     /// Runs a step on views of a batch without changing the state: the loss, the gradients of the parameters
     /// that train, and the statistics and memory after it. The tensors belong to the caller's scope.
+    /// DivergedException where the loss, or an embedding that it needs, is not finite.
     let runOn
         views
         machine
@@ -121,6 +123,13 @@ module Engine =
 
             let after, scene, loss, gradients = attempt parameters
             use _ = torch.no_grad ()
+            let value = float (loss.``to``(torch.float32).item<float32>())
+
+            if not (Double.IsFinite value) then
+                FiniteCheck.stop
+                    (FiniteCheck.ofOutputs batch.Ids after.Outputs)
+                    (sprintf "the loss is %g." value)
+
             let memory = method.Memory.After scene
 
             let memory =
@@ -129,7 +138,7 @@ module Engine =
                 | None -> memory
 
             {
-                Loss = float (loss.``to``(torch.float32).item<float32>())
+                Loss = value
                 Measures = step.Measures scene
                 Gradients =
                     gradients

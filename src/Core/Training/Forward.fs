@@ -1,5 +1,6 @@
 namespace AdvContrast.Core
 
+open System.Collections.Generic
 open TorchSharp
 
 /// How the passes of training compute.
@@ -146,14 +147,37 @@ module internal Forward =
     /// The stage after a pass.
     let forward machine state parameters stage pass = forwardBy machine state parameters stage (pass, None)
 
+    let private labelsOf (labels: Map<string, Tensor>) name =
+        if name = "class" && not (labels.ContainsKey name) then raise UnlabelledException
+        Scene.find "labels" labels name
+
     let scene (state: State) (batch: Batch) (stage: Stage) : Scene = {
         Progress = state.Progress
         Memory = state.Memory
         Ids = batch.Ids
-        Labels = batch.Labels
-        Output = fun pass view -> stage.Outputs[(pass, view)]
+        Labels = labelsOf batch.Labels
+        Output = Scene.output stage.Outputs
         Gather = fun x -> x.alias ()
     }
+
+    /// A loss of a scene that was made of a stage. DivergedException names the image whose embedding the loss
+    /// refuses; UnknownNameException a key that a map of the loss's own lacks.
+    let lossOf (loss: Loss) (scene: Scene) (stage: Stage) =
+        try
+            loss scene
+        with
+        | :? EmbeddingException as e ->
+            FiniteCheck.stop (FiniteCheck.ofOutputs scene.Ids stage.Outputs) e.Message
+        | :? KeyNotFoundException as e ->
+            let advice = "Scene.head, scene.Labels and scene.Output name what is there."
+            raise (
+                UnknownNameException(
+                    Error.BadOption(
+                        "loss",
+                        sprintf "it reads a name that is not there (%s) %s" e.Message advice
+                    )
+                )
+            )
 
     // The gradients of a value with respect to named tensors; those that it does not depend on are left out.
     let gradientsOf keepGraph (value: Tensor) (wanted: Parameters) : Parameters =

@@ -114,7 +114,7 @@ module internal Raising =
                 after.Buffers |> Map.values |> Seq.collect Map.values |> Scope.moveTo home
                 buffers <- after.Buffers
 
-            let value = adversary.Objective(Forward.scene state batch after)
+            let value = Forward.lossOf adversary.Objective (Forward.scene state batch after) after
 
             if adversary.Leaks then
                 leaked <- Forward.add leaked (Forward.gradientsOf true value (Forward.wanted parameters))

@@ -223,13 +223,6 @@ module Training =
           }
         | _ -> state
 
-    // A step may spoil the weights while its own loss is still finite; such a state must reach no checkpoint.
-    let private isFinite (parameters: Parameters) =
-        Scope.value (fun () ->
-            // One look at each: what is not finite is not in its sum either.
-            let sums = parameters |> Map.values |> Seq.map _.sum()
-            torch.stack(sums).isfinite().all().item<bool>())
-
     // After the last of the chosen batches the epoch is over.
     let private ended training chosen (progress: Progress) =
         match chosen with
@@ -237,12 +230,12 @@ module Training =
             Progress.atEpoch (progress.Epoch + 1) progress
         | _ -> progress
 
-    // One step: the next state in place of the old one, or only the loss where that or the weights are not
-    // finite.
+    // One step: the next state in place of the old one, or an error that leaves the old one.
     let private step training looksAhead (ahead: Ahead<Progress, Seen>) (waiting: Stopwatch) state =
         use scope = torch.NewDisposeScope()
         let before = state
         let recipe = training.Method.Recipe
+        let diverged problem = Error(Error.Diverged(before.Progress.Step + 1L, problem))
 
         try
             let state = withCoreset training state
@@ -275,16 +268,21 @@ module Training =
             let next = Engine.update recipe.Optimizer training.Method state outcome
             let next = { next with Progress = ended training chosen next.Progress }
 
-            if not (Double.IsFinite outcome.Loss) then
-                Error outcome.Loss
-            elif not (isFinite (fst next.Online)) then
-                Error nan
-            else
+            // A step may spoil the weights or statistics while its own loss is finite.
+            match
+                FiniteCheck.ofTree
+                    (Tree.under "gradient" (Tree.ofTensors outcome.Gradients))
+                    (State.toTree next)
+            with
+            | Some problem -> diverged problem
+            | None ->
                 Scope.adopt (State.tensors next)
                 State.tensors before |> Scope.release (State.tensors next)
                 Ok(next, outcome)
-        with :? EmbeddingException ->
-            Error nan
+        with
+        | DivergedException problem -> diverged problem
+        | :? EmbeddingException as e -> diverged e.Message
+        | UnknownNameException error -> Error error
 
     /// The run as events gives it, with the images of a step made on a second thread while the step before it
     /// runs, or on the caller's when they are due. The results are the same, bit for bit.
@@ -314,9 +312,9 @@ module Training =
                         Waited = waiting.Elapsed.TotalSeconds
                         Snapshot = fun () -> State.copy state.Value
                     }
-                | Error loss ->
+                | Error error ->
                     going <- false
-                    Error(Error.Diverged(state.Value.Progress.Step + 1L, loss))
+                    Error error
         finally
             State.dispose state.Value
     }
@@ -327,6 +325,7 @@ module Training =
         || Environment.ProcessorCount > torch.get_num_threads ()
 
     /// The run as a lazy sequence, one item a step, from a state that the sequence takes over; disposing its
-    /// enumerator frees everything. It ends when the epochs are done, or with Error.Diverged at a loss, or
-    /// weights, that are not finite. Where a processor is free, images are made ahead of their step.
+    /// enumerator frees everything. It ends when the epochs are done, with Error.Diverged where a loss, an
+    /// embedding, a weight or a statistic is not finite, or with Error.UnknownName where the loss asks for a
+    /// name that is not there. Where a processor is free, images are made ahead of their step.
     let events training from = eventsLooking (hasRoom training) training from
