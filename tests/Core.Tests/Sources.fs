@@ -99,6 +99,12 @@ let tests =
             close 1e-7 both["v"] (floats batch.Images["image"]) "the view"
             close 1e-7 stage["v"] (floats black) "the images")
 
+        test "a data set of one image cannot be trained on" (fun () ->
+            use data = Trials.middles 1
+            let c = { Trials.sizes with Batch = Some 2 }
+            let training = Preparation.training c SimClr.method Precision.Float32 cpu data Map.empty
+            says [ "compares images"; "'sample' has 1" ] (wantError training "one image") "sentence")
+
         test "a loss sees the labels of earlier stages" (fun () ->
             let mutable seen = [||]
             let loss: Loss =

@@ -101,6 +101,13 @@ module Convolution =
         else
             direct stride padding weight bias x
 
+    // Whether the images have one pixel and so has the result: only one tap of the kernel meets it. Of such a
+    // bfloat16 convolution with a stride, libtorch 2.10 leaves parts of the weight's gradient unwritten on CPUs.
+    let private isOneTap stride padding (weight: Tensor) (x: Tensor) =
+        let size = weight.shape[2]
+
+        x.shape[2] = 1L && x.shape[3] = 1L && padding < size && outputLength size stride padding 1L = 1L
+
     /// A convolution with zero padding.
     /// x: images [n; c; h; w]; weight: [k; c; size; size]; bias: [k] in the weight's number format, or null.
     /// Gives [n; k; h'; w'] in the weight's number format.
@@ -108,9 +115,14 @@ module Convolution =
         Scope.tensor (fun () ->
             let x = input weight x
 
-            if not (x.is_cpu ()) then direct stride padding weight bias x
-            elif weight.shape[2] = 1L && padding = 0L then onePixel stride weight bias x
-            else byKernel stride padding weight bias x)
+            if not (x.is_cpu ()) then
+                direct stride padding weight bias x
+            elif weight.shape[2] = 1L && padding = 0L then
+                onePixel stride weight bias x
+            elif isOneTap stride padding weight x then
+                onePixel 1L (weight.narrow(2L, padding, 1L).narrow(3L, padding, 1L)) bias x
+            else
+                byKernel stride padding weight bias x)
 
     /// A linear map: x [n; c], weight [k; c], bias [k] or null -> [n; k] in the weight's number format.
     let linear (weight: Tensor) (bias: Tensor) (x: Tensor) =

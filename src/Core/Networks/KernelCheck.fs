@@ -34,11 +34,22 @@ module KernelCheck =
         | "float64" -> torch.float64
         | _ -> torch.float32
 
+    // Leaves memory full of NaN for libtorch to take again, so that a kernel shows which part of a result it does
+    // not write.
+    let private leaveNaN (results: Tensor list) =
+        for like in results do
+            let blocks = [ for _ in 1..8 -> torch.full_like (like, nan.ToScalar()) ]
+
+            for block in blocks do
+                block.Dispose()
+
     // The output and its gradients in images and weight for a given gradient of the output.
     let private outcomes conv (x: Tensor) (weight: Tensor) (gradient: Tensor) : Tensor list =
         use _ = torch.enable_grad ()
         let x, weight = x.detach().requires_grad_ true, weight.detach().requires_grad_ true
+        leaveNaN [ x; weight ]
         let y: Tensor = conv weight x
+        leaveNaN [ y.detach (); x.detach (); weight.detach () ]
         let gradient = gradient.``to`` y.dtype
         [ y.detach (); yield! torch.autograd.grad ([| y |], [| x; weight |], [| gradient |]) ]
 
@@ -91,7 +102,7 @@ module KernelCheck =
     // Verdicts of earlier processes on this processor, libtorch and version of the check.
     let private file =
         lazy
-            (let key = sprintf "1|%s|%s" Hardware.Cpu.Name LibTorch.Version
+            (let key = sprintf "2|%s|%s" Hardware.Cpu.Name LibTorch.Version
              let hash = Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes key))[..15]
              Path.Combine(UserCache.Folder, sprintf "kernels-%s.txt" hash))
 

@@ -43,47 +43,62 @@ module Preparation =
             Ok()
 
     /// The training of a method on a set, as a configuration describes it.
-    let training (c: Configuration) (m: Method) precision device dataset (made: Map<string, Artifact>) =
-        result {
-            let! network = Configuration.networkOf c m (Dataset.input dataset)
+    let training
+        (c: Configuration)
+        (m: Method)
+        precision
+        device
+        (dataset: Dataset)
+        (made: Map<string, Artifact>)
+        = result {
+        if dataset.Count < 2L then
+            let problem =
+                sprintf
+                    "training compares images with one another, and '%s' has %d."
+                    dataset.Name
+                    dataset.Count
 
-            for KeyValue(name, artifact) in made do
-                match artifact with
-                | Trained model -> do! fits m network name model
-                | _ -> ()
+            return! Error(Error.BadOption("--data", problem))
 
-            let pick choose =
-                made
-                |> Map.toSeq
-                |> Seq.choose (fun (name, artifact) -> choose name artifact)
-                |> Seq.concat
-                |> Map.ofSeq
+        let! network = Configuration.networkOf c m (Dataset.input dataset)
 
-            return {
-                Machine = {
-                    Network = network
-                    Device = device
-                    Precision = precision
-                    Seed = c.Seed
-                    Frozen =
-                        pick (fun name artifact ->
-                            match artifact with
-                            | Trained model -> Some [ name, model ]
-                            | _ -> None)
-                }
-                Method = m
-                Dataset = dataset
-                Labels =
-                    pick (fun _ artifact ->
-                        match artifact with
-                        | Labels labels -> Some(Map.toList labels)
-                        | _ -> None)
-                Images =
+        for KeyValue(name, artifact) in made do
+            match artifact with
+            | Trained model -> do! fits m network name model
+            | _ -> ()
+
+        let pick choose =
+            made
+            |> Map.toSeq
+            |> Seq.choose (fun (name, artifact) -> choose name artifact)
+            |> Seq.concat
+            |> Map.ofSeq
+
+        return {
+            Machine = {
+                Network = network
+                Device = device
+                Precision = precision
+                Seed = c.Seed
+                Frozen =
                     pick (fun name artifact ->
                         match artifact with
-                        | Images images -> Some [ name, images ]
+                        | Trained model -> Some [ name, model ]
                         | _ -> None)
-                Batch = Option.defaultValue m.Recipe.Batch c.Batch
-                Epochs = Option.defaultValue m.Recipe.Epochs c.Epochs
             }
+            Method = m
+            Dataset = dataset
+            Labels =
+                pick (fun _ artifact ->
+                    match artifact with
+                    | Labels labels -> Some(Map.toList labels)
+                    | _ -> None)
+            Images =
+                pick (fun name artifact ->
+                    match artifact with
+                    | Images images -> Some [ name, images ]
+                    | _ -> None)
+            Batch = Option.defaultValue m.Recipe.Batch c.Batch
+            Epochs = Option.defaultValue m.Recipe.Epochs c.Epochs
         }
+    }
