@@ -28,45 +28,82 @@ module Workbench =
         if Manifest.existsIn folder then
             let advice =
                 sprintf
-                    "'%s' holds a run; name another folder, or go on with that run: --resume %s"
+                    "'%s' holds a run; name another folder, resume that run (--resume %s), or replace it (--overwrite)."
                     folder
                     folder
             Error(Error.BadOption("--out", advice))
         else
             Ok()
 
-    let private begin' registered folder watch stop configuration (method: Method) = result {
-        let configuration = Configuration.settle configuration
+    // What decides the run, in the words of the registries, for its manifest.
+    let private settle (c: Configuration) =
+        let given = c.Given |> Option.map (Map.map (fun _ -> ExternalWeights.settle))
+        Configuration.settle { c with Given = given }
+
+    // Without a folder nothing is kept, and no choice of what is kept counts.
+    let private requireKept (folder: string option) (c: Configuration) =
+        let unused = [
+            if c.CheckpointEvery.IsSome then "--checkpoint-every"
+            if c.Keep.IsSome then "--keep"
+            if c.KeepBest then "--keep-best"
+        ]
+
+        if folder.IsSome || unused.IsEmpty then
+            Ok()
+        else
+            unused
+            |> List.map (fun name ->
+                Error.BadOption(name, "the run has no folder, so it writes no checkpoint."))
+            |> Error
+
+    let private begin' registered existing folder watch stop configuration (method: Method) = result {
+        let configuration = settle configuration
+        do! requireKept folder configuration
         do! Configuration.validate configuration method |> Result.map ignore
-        do! folder |> Option.traverseResult fresh |> Result.map ignore |> Result.mapError List.singleton
+
+        if existing = Existing.Refuse then
+            do! folder |> Option.traverseResult fresh |> Result.map ignore |> Result.mapError List.singleton
 
         let journal = {
             Folder = folder
             Watch = watch
             Stop = stop
-            Resumes = false
+            Existing = existing
             Registered = registered
         }
 
         return! Stages.run journal configuration method
     }
 
-    let private goOn folder watch stop method : Result<Encoder, Error list> = result {
-        let! configuration = Manifest.ofRun folder |> Result.mapError List.singleton
+    /// The configuration that the run in a folder would be resumed with, after a change as <c>resumeWith</c> takes it;
+    /// all changes that cannot be made are errors, by the option's name.
+    let resumable (change: Configuration -> Configuration) folder : Result<Configuration, Error list> = result {
+        let! before = Manifest.ofRun folder |> Result.mapError List.singleton
+        let configuration = settle (change before)
+        do! Decisions.requireSame (settle before) configuration
+        return configuration
+    }
 
+    let private continued change folder watch stop method : Result<Encoder, Error list> = result {
         let! method, registered =
             match method with
             | Some method -> Ok(method, false)
             | None ->
-                Registry.find configuration.Method
-                |> Result.map (fun found -> found, true)
+                result {
+                    do! Manifest.requireRegistered folder
+                    let! before = Manifest.ofRun folder
+                    let! found = Registry.find before.Method
+                    return found, true
+                }
                 |> Result.mapError List.singleton
+
+        let! configuration = resumable change folder
 
         let journal = {
             Folder = Some folder
             Watch = watch
             Stop = stop
-            Resumes = true
+            Existing = Existing.Resume
             Registered = registered
         }
 
@@ -79,7 +116,14 @@ module Workbench =
     /// the caller.
     let pretrain folder (watch: Event -> unit) stop (configuration: Configuration) = result {
         let! method = Configuration.registered configuration
-        return! begin' true folder watch stop configuration method
+        return! begin' true Existing.Refuse folder watch stop configuration method
+    }
+
+    /// The same in place of the run that a folder may hold: that is removed once the configuration, the data and the
+    /// folder have been checked.
+    let replace folder (watch: Event -> unit) stop (configuration: Configuration) = result {
+        let! method = Configuration.registered configuration
+        return! begin' true Existing.Replace (Some folder) watch stop configuration method
     }
 
     /// The same by a method of one's own: the configuration's Method is not looked at, its other changes are
@@ -87,14 +131,21 @@ module Workbench =
     let train folder (watch: Event -> unit) stop (configuration: Configuration) (method: Method) =
         let network = Option.defaultValue method.Recipe.Network configuration.Network
         let configuration = { configuration with Method = method.Name; Network = Some network }
-        begin' false folder watch stop configuration method
+        begin' false Existing.Refuse folder watch stop configuration method
 
-    /// Goes on with an interrupted run from the newest good checkpoint in its folder.
-    let resume folder watch stop : Result<Encoder, Error list> = goOn folder watch stop None
+    /// Resumes a run from the newest good checkpoint in its folder. change: what is different from now on: epochs
+    /// (more than it has trained), the folder of the same data, device, threads, and when checkpoints are written and
+    /// how many are kept; <c>id</c> for nothing. Any other change is refused, and so are other images, other weights
+    /// in place of a stage, and a method of other parts.
+    let resumeWith (change: Configuration -> Configuration) folder watch stop : Result<Encoder, Error list> =
+        continued change folder watch stop None
 
-    /// Goes on with an interrupted run of a method of one's own.
-    let resumeOf folder watch stop (method: Method) : Result<Encoder, Error list> =
-        goOn folder watch stop (Some method)
+    /// Resumes a run as it was configured.
+    let resume folder watch stop : Result<Encoder, Error list> = resumeWith id folder watch stop
+
+    /// Resumes a run of a method of one's own, with changes as <c>resumeWith</c> takes them.
+    let resumeOf change folder watch stop (method: Method) : Result<Encoder, Error list> =
+        continued change folder watch stop (Some method)
 
     /// Fits a linear layer on the frozen encoder (SLF) with a training set.
     let probe (how: LinearProbe) (encoder: Encoder) (train: Dataset) : LinearHead =

@@ -43,29 +43,49 @@ public static partial class Workbench
     /// <returns>The run; its encoder belongs to the caller.</returns>
     /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data; a loss that
     /// is not finite.</exception>
+    /// <exception cref="ArgumentException">Overwrite without a folder.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
     public static Task<PretrainResult> PretrainAsync(
         PretrainOptions options, IProgress<TrainingProgress>? progress = null,
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
-        return Train(options.Out, progress, cancellation, watch => Core.Workbench.pretrain(
-            OptionModule.OfObj(options.Out), watch, cancellation, options.ToCore()));
+        if (options.Overwrite && options.Out is null)
+            throw new ArgumentException("Overwrite needs Out, the folder of the run.", nameof(options));
+        return Train(options.Out, progress, cancellation, watch => options.Overwrite
+            ? Core.Workbench.replace(options.Out, watch, cancellation, options.ToCore())
+            : Core.Workbench.pretrain(OptionModule.OfObj(options.Out), watch, cancellation, options.ToCore()));
     }
 
-    /// <summary>Finishes an interrupted run from the newest good checkpoint in its folder.</summary>
+    /// <summary>Resumes a run from the newest good checkpoint in its folder.</summary>
     /// <param name="folder">The run's folder.</param>
     /// <param name="progress">Hears of every step, on the training thread or as it chooses itself.</param>
     /// <param name="cancellation">Stops within a step, with a checkpoint.</param>
     /// <returns>The run, the same bit for bit as one that was not interrupted, on a CPU.</returns>
-    /// <exception cref="AdvContrastException">Missing or Damaged; BadOption for a finished run.</exception>
+    /// <exception cref="AdvContrastException">Missing or Damaged; BadOption for a finished run, and for other images
+    /// than those that it was trained on.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
     public static Task<PretrainResult> ResumeAsync(
-        string folder, IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
+        string folder, IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default) =>
+        ResumeAsync(folder, new ResumeOptions(), progress, cancellation);
+
+    /// <summary>Resumes a run from the newest good checkpoint in its folder, or trains a finished one further.</summary>
+    /// <param name="folder">The run's folder.</param>
+    /// <param name="options">What is different from now on.</param>
+    /// <param name="progress">Hears of every step, on the training thread or as it chooses itself.</param>
+    /// <param name="cancellation">Stops within a step, with a checkpoint.</param>
+    /// <returns>The run.</returns>
+    /// <exception cref="AdvContrastException">Missing or Damaged; BadOption for what cannot be changed.</exception>
+    /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
+    public static Task<PretrainResult> ResumeAsync(
+        string folder, ResumeOptions options, IProgress<TrainingProgress>? progress = null,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(folder);
+        ArgumentNullException.ThrowIfNull(options);
+        var change = FuncConvert.FromFunc<Core.Configuration, Core.Configuration>(options.Over);
         return Train(folder, progress, cancellation, watch =>
-            Core.Workbench.resume(folder, watch, cancellation));
+            Core.Workbench.resumeWith(change, folder, watch, cancellation));
     }
 
     /// <summary>

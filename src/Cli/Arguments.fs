@@ -17,47 +17,62 @@ module private Usage =
         "what that program normalised images by: none, imagenet, cifar10, cifar100 or MEAN/STD as numbers with commas (default: imagenet for the networks named so)."
 
     [<Literal>]
+    let Device =
+        "cpu, cuda or cuda:N (default: where the run was trained, if this machine has that, else cpu)."
+
+    [<Literal>]
+    let Overwrite = "write over files that are there."
+
+    [<Literal>]
+    let Json = "also write the figures to this file, as JSON; - for the output."
+
+    [<Literal>]
     let Probe =
         "how the linear layer is fitted: published (SLF) or quick, or own for the one that the weights came with (default: quick)."
 
 type DemoArguments =
-    | [<AltCommandLine "-o">] Out of DIR: string
-    | Json of FILE: string
-    | Seed of N: uint64
-    | Threads of N: int
+    | [<Unique; AltCommandLine "-o">] Out of DIR: string
+    | [<Unique>] Json of FILE: string
+    | [<Unique>] Seed of N: uint64
+    | [<Unique>] Device of NAME: string
+    | [<Unique>] Overwrite
+    | [<Unique>] Threads of N: int
 
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
             | Out _ -> "folder of the two runs (default: runs/demo)."
-            | Json _ -> "also write the figures to this file, as JSON."
+            | Json _ -> Usage.Json
             | Seed _ -> "seed of every draw (default: 1)."
+            | Device _ -> "cpu, cuda or cuda:N (default: cpu)."
+            | Overwrite -> "write over the file of figures that is there."
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."
 
 type PretrainArguments =
-    | [<AltCommandLine "-m">] Method of NAME: string
-    | [<AltCommandLine "-d">] Dataset of NAME: string
-    | Data of DIR: string
-    | Images of N: int
-    | Network of NAME: string
-    | Width of N: int
+    | [<Unique; AltCommandLine "-m">] Method of NAME: string
+    | [<Unique; AltCommandLine "-d">] Dataset of NAME: string
+    | [<Unique>] Data of DIR: string
+    | [<Unique>] Images of N: int
+    | [<Unique>] Network of NAME: string
+    | [<Unique>] Width of N: int
     | Given of STAGE_RUN: string
-    | Epochs of N: int
-    | Batch of N: int
-    | Optimizer of NAME: string
-    | Learning_Rate of RATE: float
-    | Threat of NORM_RADIUS: string
-    | Seed of N: uint64
-    | Device of NAME: string
-    | Precision of NAME: string
-    | Threads of N: int
-    | Checkpoint_Every of RHYTHM: string
-    | Keep of N: int
-    | Keep_Best
-    | [<AltCommandLine "-o">] Out of DIR: string
-    | Config of FILE: string
-    | Resume of DIR: string
-    | Json of FILE: string
+    | [<Unique>] Epochs of N: int
+    | [<Unique>] Batch of N: int
+    | [<Unique>] Optimizer of NAME: string
+    | [<Unique>] Learning_Rate of RATE: float
+    | [<Unique>] Threat of NORM_RADIUS: string
+    | [<Unique>] Seed of N: uint64
+    | [<Unique>] Device of NAME: string
+    | [<Unique>] Precision of NAME: string
+    | [<Unique>] Threads of N: int
+    | [<Unique>] Checkpoint_Every of RHYTHM: string
+    | [<Unique>] Keep of N: int
+    | [<Unique>] Keep_Best
+    | [<Unique>] Overwrite
+    | [<Unique; AltCommandLine "-o">] Out of DIR: string
+    | [<Unique>] Config of FILE: string
+    | [<Unique>] Resume of DIR: string
+    | [<Unique>] Json of FILE: string
 
     interface IArgParserTemplate with
         member argument.Usage =
@@ -71,7 +86,7 @@ type PretrainArguments =
             | Width _ ->
                 "channels of the network's first stage; of a wrn 16 times the widening (default: the network's)."
             | Given _ ->
-                "STAGE=RUN: a run's folder in place of a stage of the method, or for one that only you can name, or NETWORK:FILE, a .safetensors file of another program; may be repeated."
+                "STAGE=RUN: a run's folder in place of a stage of the method, or for one that only you can name, or NETWORK@NORMALISE:FILE, a file of weights of another program and what that normalised images by, as in teacher=resnet18@cifar10:weights.safetensors; may be repeated."
             | Epochs _ ->
                 "passes over the images (default: the method's); a method of several stages divides them as its recipe does."
             | Batch _ -> "images a step (default: the method's)."
@@ -88,25 +103,29 @@ type PretrainArguments =
                 "when a checkpoint is written, besides at the end: epoch, 500 for steps, or 10min (default: epoch)."
             | Keep _ -> "checkpoints that the folder keeps, the newest and those before it (default: 2)."
             | Keep_Best -> "keep the one after the epoch of the lowest mean loss as well."
+            | Overwrite -> "replace the run in the folder, and the file of figures, that are there."
             | Out _ -> "folder of the run (default: runs/METHOD-DATASET)."
             | Config _ -> "repeat the run of a run.json; other options change what it says."
-            | Resume _ -> "go on with the interrupted run in this folder."
-            | Json _ -> "also write the run's figures to this file, as JSON."
+            | Resume _ ->
+                "resume the run in this folder; --epochs trains it further, and --data, --device, --threads and the options of checkpoints may differ from before."
+            | Json _ -> "also write the run's figures to this file, as JSON; - for the output."
 
 type EvaluateArguments =
-    | [<Mandatory>] From of RUN: string
-    | Network of NAME: string
-    | Normalise of NAME: string
-    | Dataset of NAME: string
-    | Data of DIR: string
-    | Images of N: int
+    | [<Unique; Mandatory>] From of RUN: string
+    | [<Unique>] Network of NAME: string
+    | [<Unique>] Normalise of NAME: string
+    | [<Unique>] Dataset of NAME: string
+    | [<Unique>] Data of DIR: string
+    | [<Unique>] Images of N: int
     | [<AltCommandLine "-a">] Attack of NAME: string
     | Threat of NORM_RADIUS: string
-    | Probe of NAME: string
-    | Knn of NEIGHBOURS: string
-    | Seed of N: uint64
-    | Threads of N: int
-    | Json of FILE: string
+    | [<Unique>] Probe of NAME: string
+    | [<Unique>] Knn of NEIGHBOURS: string
+    | [<Unique>] Seed of N: uint64
+    | [<Unique>] Device of NAME: string
+    | [<Unique>] Threads of N: int
+    | [<Unique>] Overwrite
+    | [<Unique>] Json of FILE: string
 
     interface IArgParserTemplate with
         member argument.Usage =
@@ -125,36 +144,44 @@ type EvaluateArguments =
             | Knn _ ->
                 "also how the nearest training images vote: 200 of them, or 200:0.5 with a temperature (default: 0.1)."
             | Seed _ -> "seed of every draw (default: 1)."
+            | Device _ -> Usage.Device
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."
-            | Json _ -> "also write the figures to this file, as JSON."
+            | Overwrite -> Usage.Overwrite
+            | Json _ -> Usage.Json
 
 type ExportArguments =
-    | [<Mandatory>] From of RUN: string
-    | [<Mandatory; AltCommandLine "-o">] Out of FILE: string
+    | [<Unique; Mandatory>] From of RUN: string
+    | [<Unique>] Device of NAME: string
+    | [<Unique; Mandatory; AltCommandLine "-o">] Out of FILE: string
+    | [<Unique>] Overwrite
 
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
             | From _ -> "the run's folder, or its .safetensors file."
+            | Device _ -> "where the weights are put to be checked: cpu, cuda or cuda:N (default: cpu)."
             | Out _ -> "the .safetensors file to write."
+            | Overwrite -> Usage.Overwrite
 
 type AttackArguments =
-    | [<Mandatory>] From of RUN: string
-    | [<Mandatory; AltCommandLine "-o">] Out of FILE: string
-    | [<AltCommandLine "-a">] Attack of NAME: string
-    | Threat of NORM_RADIUS: string
+    | [<Unique; Mandatory>] From of RUN: string
+    | [<Unique; Mandatory; AltCommandLine "-o">] Out of FILE: string
+    | [<Unique; AltCommandLine "-a">] Attack of NAME: string
+    | [<Unique>] Threat of NORM_RADIUS: string
     | Onto of RUN: string
-    | Picture of FILE: string
-    | Rows of N: int
-    | Network of NAME: string
-    | Normalise of NAME: string
-    | Dataset of NAME: string
-    | Data of DIR: string
-    | Images of N: int
-    | Probe of NAME: string
-    | Seed of N: uint64
-    | Threads of N: int
-    | Json of FILE: string
+    | [<Unique>] Picture of FILE: string
+    | [<Unique>] Rows of N: int
+    | [<Unique>] Network of NAME: string
+    | [<Unique>] Normalise of NAME: string
+    | [<Unique>] Dataset of NAME: string
+    | [<Unique>] Data of DIR: string
+    | [<Unique>] Images of N: int
+    | [<Unique>] Probe of NAME: string
+    | [<Unique>] Seed of N: uint64
+    | [<Unique>] Device of NAME: string
+    | [<Unique>] Threads of N: int
+    | [<Unique>] Overwrite
+    | [<Unique>] Json of FILE: string
 
     interface IArgParserTemplate with
         member argument.Usage =
@@ -176,22 +203,26 @@ type AttackArguments =
             | Images _ -> "attack the first so many test images (default: 100)."
             | Probe _ -> Usage.Probe
             | Seed _ -> "seed of every draw (default: 1)."
+            | Device _ -> Usage.Device
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."
-            | Json _ -> "also write the figures to this file, as JSON."
+            | Overwrite -> Usage.Overwrite
+            | Json _ -> Usage.Json
 
 type AuditArguments =
-    | [<Mandatory>] From of RUN: string
-    | Network of NAME: string
-    | Normalise of NAME: string
-    | Dataset of NAME: string
-    | Data of DIR: string
-    | Images of N: int
-    | Threat of NORM_RADIUS: string
-    | Probe of NAME: string
-    | Surrogate of RUN: string
-    | Seed of N: uint64
-    | Threads of N: int
-    | Json of FILE: string
+    | [<Unique; Mandatory>] From of RUN: string
+    | [<Unique>] Network of NAME: string
+    | [<Unique>] Normalise of NAME: string
+    | [<Unique>] Dataset of NAME: string
+    | [<Unique>] Data of DIR: string
+    | [<Unique>] Images of N: int
+    | [<Unique>] Threat of NORM_RADIUS: string
+    | [<Unique>] Probe of NAME: string
+    | [<Unique>] Surrogate of RUN: string
+    | [<Unique>] Seed of N: uint64
+    | [<Unique>] Device of NAME: string
+    | [<Unique>] Threads of N: int
+    | [<Unique>] Overwrite
+    | [<Unique>] Json of FILE: string
 
     interface IArgParserTemplate with
         member argument.Usage =
@@ -207,12 +238,14 @@ type AuditArguments =
             | Probe _ -> Usage.Probe
             | Surrogate _ -> "another run, whose adversarial images are tried on this one (default: none)."
             | Seed _ -> "seed of every draw (default: 1)."
+            | Device _ -> Usage.Device
             | Threads _ -> "threads of libtorch (default: as many as there are processors)."
-            | Json _ -> "also write the checks to this file, as JSON."
+            | Overwrite -> Usage.Overwrite
+            | Json _ -> "also write the checks to this file, as JSON; - for the output."
 
 type MethodsArguments =
-    | [<CliPrefix(CliPrefix.None)>] Show of NAME: string
-    | Pages of DIR: string
+    | [<Unique; CliPrefix(CliPrefix.None)>] Show of NAME: string
+    | [<Unique>] Pages of DIR: string
 
     interface IArgParserTemplate with
         member argument.Usage =
@@ -221,9 +254,9 @@ type MethodsArguments =
             | Pages _ -> "write every method's card to this folder, a page of Markdown each, and their list."
 
 type DataArguments =
-    | [<MainCommand>] Name of NAME: string
-    | [<CliPrefix(CliPrefix.None)>] Get of NAME: string
-    | Data of DIR: string
+    | [<Unique; MainCommand>] Name of NAME: string
+    | [<Unique; CliPrefix(CliPrefix.None)>] Get of NAME: string
+    | [<Unique>] Data of DIR: string
 
     interface IArgParserTemplate with
         member argument.Usage =
@@ -234,12 +267,14 @@ type DataArguments =
             | Data _ -> "folder with the data set's files (default for get: data)."
 
 type DoctorArguments =
-    | Json of FILE: string
+    | [<Unique>] Json of FILE: string
+    | [<Unique>] Overwrite
 
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
-            | Json _ -> "also write what was found to this file, as JSON."
+            | Json _ -> "also write what was found to this file, as JSON; - for the output."
+            | Overwrite -> Usage.Overwrite
 
 type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Demo of ParseResults<DemoArguments>

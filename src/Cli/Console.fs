@@ -3,6 +3,8 @@ namespace AdvContrast.Cli
 open System
 open System.Collections.Generic
 open System.Diagnostics
+open System.IO
+open System.Runtime.InteropServices
 open System.Threading
 open AdvContrast.Core
 open Spectre.Console
@@ -13,18 +15,49 @@ open Spectre.Console
 module Terminal =
 
     let private source = new CancellationTokenSource()
+    let mutable private signal = PosixSignal.SIGINT
 
-    /// Cancelled by Ctrl-C or SIGTERM.
+    /// Cancelled by Ctrl-C, SIGTERM or SIGHUP.
     let stop = source.Token
 
-    /// Listens for Ctrl-C and SIGTERM from now on; a second Ctrl-C ends the program at once.
-    let listen () =
-        Console.CancelKeyPress.Add(fun e ->
-            if not source.IsCancellationRequested then
-                e.Cancel <- true
-                source.Cancel())
+    /// The exit code of a command that one of them stopped: 130, 143 or 129, as shells have it.
+    let stopCode () =
+        match signal with
+        | PosixSignal.SIGTERM -> 143
+        | PosixSignal.SIGHUP -> 129
+        | _ -> 130
 
-        AppDomain.CurrentDomain.ProcessExit.Add(fun _ -> source.Cancel())
+    // The first signal asks to stop; a second one ends the program at once.
+    let private onSignal (context: PosixSignalContext) =
+        if not source.IsCancellationRequested then
+            context.Cancel <- true
+            signal <- context.Signal
+            source.Cancel()
+
+    /// Runs a command that stops when the token is cancelled. Any other command is ended by a signal at once.
+    let stoppable (work: unit -> 'a) : 'a =
+        let listen signal = PosixSignalRegistration.Create(signal, onSignal)
+        use _ = listen PosixSignal.SIGINT
+        use _ = listen PosixSignal.SIGTERM
+        use _ = listen PosixSignal.SIGHUP
+        work ()
+
+    // The program's output, also while all else goes to the error output.
+    let private output = new StreamWriter(Console.OpenStandardOutput(), AutoFlush = true)
+
+    /// Sets the terminal up: a file or a pipe gets text without colours and without bars drawn over one another, and
+    /// where figures as JSON go to the output (<c>--json -</c>), all else goes to the error output.
+    let prepare (argv: string[]) =
+        if Array.pairwise argv |> Array.contains ("--json", "-") then
+            Console.SetOut Console.Error
+            AnsiConsole.Console <-
+                AnsiConsole.Create(AnsiConsoleSettings(Out = AnsiConsoleOutput Console.Error))
+            AnsiConsole.Profile.Capabilities.Ansi <- not Console.IsErrorRedirected
+        else
+            AnsiConsole.Profile.Capabilities.Ansi <- not Console.IsOutputRedirected
+
+    /// Text for other programs, on the output itself.
+    let raw (text: string) = output.WriteLine text
 
     let private columns: ProgressColumn[] = [|
         TaskDescriptionColumn(Alignment = Justify.Left)
@@ -67,6 +100,10 @@ module Terminal =
         AnsiConsole.Write table
 
     let line (text: string) = Console.Out.WriteLine text
+
+    /// A line that may come while bars are drawn.
+    let note (text: string) =
+        if AnsiConsole.Profile.Capabilities.Ansi then AnsiConsole.WriteLine text else line text
 
     /// A share as a percentage with one digit.
     let percent (fraction: float) = sprintf "%.1f %%" (100.0 * fraction)

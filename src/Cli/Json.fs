@@ -8,31 +8,21 @@ open AdvContrast.Core
 [<RequireQualifiedAccess>]
 module Json =
 
+    /// Stands for the program's output in place of a file.
+    let private output = "-"
+
     /// A number as JSON can have it: nothing for one that is not finite.
     let finite (value: float) = if Double.IsFinite value then Some value else None
 
-    let private guarded path write =
-        try
-            Ok(write ())
-        with
-        | :? IOException
-        | :? NotSupportedException
-        | :? ArgumentException
-        | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
-
-    /// Whether a file can be written, before the work whose figures it is to hold; leaves nothing behind.
-    let check (path: string option) =
+    /// Whether figures can be written where they are asked for, before the work whose figures they are.
+    let check overwrite (path: string option) =
         match path with
-        | None -> Ok()
-        | Some path ->
-            guarded path (fun () ->
-                let existed = File.Exists path
-                File.OpenWrite(path).Dispose()
+        | Some path when path <> output -> OutputFile.check ".json" overwrite path
+        | _ -> Ok()
 
-                if not existed then File.Delete path)
-
-    /// Writes figures, where a file was asked for.
+    /// Writes figures, where they were asked for.
     let write (path: string option) figures =
         match path with
         | None -> Ok()
-        | Some path -> guarded path (fun () -> File.WriteAllText(path, JsonText.write figures))
+        | Some path when path = output -> Ok(Terminal.raw (JsonText.write figures))
+        | Some path -> OutputFile.guarded path (fun () -> File.WriteAllText(path, JsonText.write figures))

@@ -5,7 +5,6 @@ open AdvContrast.Cli.Commands
 open AdvContrast.Core
 open AdvContrast.Engine
 open Argu
-open Spectre.Console
 
 let private parser =
     ArgumentParser.Create<Arguments>(
@@ -18,13 +17,14 @@ let private dispatch (arguments: ParseResults<Arguments>) =
     let done' = Result.map (fun () -> 0)
 
     match arguments.GetSubCommand() with
-    | Demo a -> Demo.run a |> done'
-    | Pretrain a -> Pretrain.run a |> done'
-    | Evaluate a -> Evaluate.run a |> done'
-    | Audit a -> Commands.Audit.run a
+    | Demo a -> Terminal.stoppable (fun () -> Demo.run a |> done')
+    | Pretrain a -> Terminal.stoppable (fun () -> Pretrain.run a |> done')
+    | Evaluate a -> Terminal.stoppable (fun () -> Evaluate.run a |> done')
+    | Audit a -> Terminal.stoppable (fun () -> Commands.Audit.run a)
+    | Attack a -> Terminal.stoppable (fun () -> Attack.run a |> done')
     | Export a -> Export.run a |> done'
-    | Attack a -> Attack.run a |> done'
     | Methods a -> Methods.run a |> done'
+    | Data a when a.Contains DataArguments.Get -> Terminal.stoppable (fun () -> Data.run a |> done')
     | Data a -> Data.run a |> done'
     | Doctor a -> Doctor.run a |> done'
 
@@ -32,7 +32,10 @@ let private complain errors =
     for error in errors do
         Console.Error.WriteLine("advcontrast: " + Error.message error)
 
-    errors |> List.tryHead |> Option.map Error.exitCode |> Option.defaultValue 1
+    match errors with
+    | Error.Interrupted :: _ -> Terminal.stopCode ()
+    | first :: _ -> Error.exitCode first
+    | [] -> 1
 
 // Argu's complaint is one line, then the whole usage; the line and the way to the usage are enough.
 let private misuse (argv: string[]) (message: string) =
@@ -46,9 +49,7 @@ let private misuse (argv: string[]) (message: string) =
 
 [<EntryPoint>]
 let main argv =
-    // A file or a pipe gets text without colours and without bars drawn over one another.
-    AnsiConsole.Profile.Capabilities.Ansi <- not Console.IsOutputRedirected
-    Terminal.listen ()
+    Terminal.prepare argv
 
     try
         match dispatch (parser.ParseCommandLine(argv, raiseOnUsage = true)) with

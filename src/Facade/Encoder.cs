@@ -44,35 +44,57 @@ public sealed class Encoder : IDisposable
     /// <summary>Loads an encoder.</summary>
     /// <param name="path">The folder of a run, or a .safetensors file of one or from Save.</param>
     /// <exception cref="AdvContrastException">
-    /// Missing or Damaged; BadOption where its device is not here; Runtime without libtorch.
+    /// Missing or Damaged; Runtime without libtorch.
     /// </exception>
+    /// <remarks>It computes on the device that it was trained on where this machine has it, or on the CPU.</remarks>
     public static Encoder Load(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
-        return Border.Run(() =>
-        {
-            var (encoder, warning) = Core.EncoderModule.load(path).OrThrow();
-            return new Encoder(encoder, warning.OrNull());
-        });
+        return Load(path, FSharpOption<torch.Device>.None);
     }
 
-    /// <summary>Loads weights that another program trained, onto the CPU.</summary>
+    /// <summary>Loads an encoder onto a device.</summary>
+    /// <param name="path">The folder of a run, or a .safetensors file of one or from Save.</param>
+    /// <param name="device">Where it computes: torch.CPU or torch.CUDA.</param>
+    /// <exception cref="AdvContrastException">
+    /// Missing or Damaged; BadOption where the device is not here; Runtime without libtorch.
+    /// </exception>
+    public static Encoder Load(string path, torch.Device device)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        ArgumentNullException.ThrowIfNull(device);
+        return Load(path, FSharpOption<torch.Device>.Some(Here(device)));
+    }
+
+    /// <summary>Loads weights that another program trained.</summary>
     /// <param name="path">A .safetensors file with a state dict under PyTorch's names.</param>
     /// <param name="network">Which network they are of: <c>"resnet50-imagenet"</c>; see Workbench.Networks.
     /// Its width, and the channels of its images, are the file's.</param>
     /// <param name="normalise">What images were normalised by: <c>"none"</c>, <c>"imagenet"</c>,
     /// <c>"cifar10"</c>, <c>"cifar100"</c> or <c>"MEAN/STD"</c>, numbers with commas; null for ImageNet's
     /// where the network is named so.</param>
+    /// <param name="device">Where it computes; null for the CPU.</param>
     /// <exception cref="AdvContrastException">
     /// Missing; Damaged where names or shapes do not fit; UnknownName; BadOption; Runtime without libtorch.
     /// </exception>
-    public static Encoder Load(string path, string network, string? normalise = null)
+    public static Encoder Load(
+        string path, string network, string? normalise = null, torch.Device? device = null)
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(network);
         return Border.Run(() => new Encoder(Core.Pretrained.byName(
-            network, OptionModule.OfObj(normalise), torch.CPU, path).OrThrow()));
+            network, OptionModule.OfObj(normalise), Here(device ?? torch.CPU), path).OrThrow()));
     }
+
+    private static Encoder Load(string path, FSharpOption<torch.Device>? device) => Border.Run(() =>
+    {
+        var (encoder, warning) = Core.EncoderModule.loadOn(device, path).OrThrow();
+        return new Encoder(encoder, warning.OrNull());
+    });
+
+    // The device, where this machine has it.
+    private static torch.Device Here(torch.Device device) =>
+        Core.ConfigurationModule.device(device.ToString()).OrThrow();
 
     /// <summary>The features of images; differentiable in the images.</summary>
     /// <param name="images">[n; c; h; w], floating point in [0, 1], on the encoder's device.</param>
@@ -90,7 +112,8 @@ public sealed class Encoder : IDisposable
     /// Writes the encoder alone, without head and training state, as a .safetensors file that Load reads, and
     /// PyTorch as well: the tensors bear PyTorch's names.
     /// </summary>
-    /// <exception cref="AdvContrastException">NotWritable.</exception>
+    /// <exception cref="AdvContrastException">NotWritable, also where the network is not one of Networks; BadOption
+    /// where the file's name has another ending.</exception>
     /// <exception cref="ObjectDisposedException">The encoder has been disposed.</exception>
     public void Save(string path)
     {

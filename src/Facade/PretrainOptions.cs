@@ -36,7 +36,8 @@ public sealed record PretrainOptions
     /// <summary>
     /// Runs that take the place of a method's first stages, or that only you can name: the stage's name and
     /// the run's folder, as <c>{ ["teacher"] = "runs/simclr" }</c>, or a file of another program with the
-    /// name of its network: <c>"resnet50-imagenet:weights.safetensors"</c>.
+    /// name of its network and what that normalised images by:
+    /// <c>"resnet50@imagenet:weights.safetensors"</c>.
     /// </summary>
     public IReadOnlyDictionary<string, string> Given { get; init; } =
         ImmutableDictionary<string, string>.Empty;
@@ -95,6 +96,11 @@ public sealed record PretrainOptions
 
     /// <summary>The run's folder, for checkpoints and run.json; null keeps nothing on disk.</summary>
     public string? Out { get; init; }
+
+    /// <summary>
+    /// Whether a run that Out holds already gives way, once options and data have been checked; else it is refused.
+    /// </summary>
+    public bool Overwrite { get; init; }
 
     /// <summary>The options of an earlier run, to repeat or to vary it: <c>with { Seed = 2 }</c>.</summary>
     /// <param name="path">The run.json in the run's folder.</param>

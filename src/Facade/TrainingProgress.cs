@@ -16,9 +16,11 @@ namespace AdvContrast;
 /// <param name="Took">How long the step took.</param>
 /// <param name="Waited">How long of that it waited for its images, which are made ahead on a second
 /// thread.</param>
+/// <param name="Notes">What a reader of the figures must know from this step on, one sentence each.</param>
 public sealed record TrainingProgress(
     string Stage, long Step, long Steps, int Epoch, int Epochs, double Loss,
-    IReadOnlyDictionary<string, double> Measures, TimeSpan Took, TimeSpan Waited)
+    IReadOnlyDictionary<string, double> Measures, TimeSpan Took, TimeSpan Waited,
+    IReadOnlyList<string> Notes)
 {
     /// <summary>The share of the run that is done, 0 to 1.</summary>
     public double Fraction => (double)Step / Steps;
@@ -26,5 +28,5 @@ public sealed record TrainingProgress(
     internal static TrainingProgress Of(Core.Event done) => new(
         done.Stage, done.At.Step, done.At.Steps, (int)((done.At.Step - 1) / done.At.StepsPerEpoch) + 1,
         done.At.Epochs, done.Loss, done.Measures.ToDictionary(measure => measure.Item1, measure => measure.Item2),
-        TimeSpan.FromSeconds(done.Took), TimeSpan.FromSeconds(done.Waited));
+        TimeSpan.FromSeconds(done.Took), TimeSpan.FromSeconds(done.Waited), [.. done.Notes]);
 }

@@ -1,4 +1,4 @@
-/// Ctrl-C.
+/// Ctrl-C, SIGTERM and SIGHUP.
 module Stops
 
 open System
@@ -8,33 +8,44 @@ open Expecto
 open AdvContrast.Testing
 open User
 
-let private interrupt (child: Process) =
+// Signals by their names, with the exit codes that shells give them.
+let private signals = [ "INT", 130; "TERM", 143; "HUP", 129 ]
+
+let private send signal (child: Process) =
     // The shell's own kill: the program of that name is not on every machine.
-    use kill = Process.Start("sh", [ "-c"; sprintf "kill -INT %d" child.Id ])
+    use kill = Process.Start("sh", [ "-c"; sprintf "kill -%s %d" signal child.Id ])
     kill.WaitForExit()
 
-let private goesOn () =
+let private interrupt child = send "INT" child
+
+let private longer = tiny.Replace("--images 128", "--images 256").Replace("--epochs 1", "--epochs 20")
+
+let private resumes (signal, code) () =
     use folder = new Folder()
-    let longer = tiny.Replace("--images 128", "--images 256").Replace("--epochs 1", "--epochs 20")
     let checkpoint run = Path.Combine(folder.At run, "checkpoint.safetensors")
-    use child = start [] folder (longer + " --out run")
-    waitFor "checkpoint" (fun () -> File.Exists(checkpoint "run"))
-    interrupt child
-    finish child |> isRefusal 130 "Stopped"
+    use child = start [] folder (longer + " --checkpoint-every 100000 --out run")
+    waitFor "manifest" (fun () -> File.Exists(folder.At "run/run.json"))
+    Expect.isFalse (File.Exists(checkpoint "run")) "no checkpoint is due"
+    send signal child
+    let outcome = finish child
+    isRefusal code "Stopped" outcome
+    Expect.stringContains outcome.Output "pretrain --resume run" "the command that resumes it"
 
     let step () = (json folder "run/run.json").GetProperty("step").GetInt64()
     let steps = (json folder "run/run.json").GetProperty("steps").GetInt64()
     Expect.isLessThan (step ()) steps "steps done"
-    succeed folder "evaluate --from run --images 20 --attack fgsm" |> ignore
 
     succeed folder "pretrain --resume run" |> ignore
     Expect.equal (step ()) steps "steps done in the end"
-    succeed folder (longer + " --out whole") |> ignore
-    Expect.isTrue
-        (File.ReadAllBytes(checkpoint "run") = File.ReadAllBytes(checkpoint "whole"))
-        "as if never stopped"
 
-let private leavesNothing command () =
+    if signal = "INT" then
+        succeed folder "evaluate --from run --images 20 --attack fgsm" |> ignore
+        succeed folder (longer + " --checkpoint-every 100000 --out whole") |> ignore
+        Expect.isTrue
+            (File.ReadAllBytes(checkpoint "run") = File.ReadAllBytes(checkpoint "whole"))
+            "as if never stopped"
+
+let private leavesNothing (signal, code) command () =
     use folder = new Folder()
     withRun folder
     let before = folder.Entries
@@ -43,8 +54,8 @@ let private leavesNothing command () =
     // By then it listens, and it is far from the end.
     let maps = $"/proc/{child.Id}/maps"
     waitFor "libtorch" (fun () -> File.ReadAllText(maps).Contains "libtorch_cpu.so")
-    interrupt child
-    finish child |> isRefusal 130 "Stopped"
+    send signal child
+    finish child |> isRefusal code "Stopped"
     Expect.equal folder.Entries before "what is in the folder"
 
 // Starts the demo in a folder and stops it at its first checkpoint.
@@ -57,6 +68,10 @@ let private demoBegins folder =
 let private replacesDemo () =
     use folder = new Folder()
     demoBegins folder
+    // What cannot run leaves the first one as it is.
+    let before = folder.Entries
+    runIn [] folder "demo --threads 0" |> isRefusal 2 "1 or more"
+    Expect.equal folder.Entries before "refused before anything is removed"
     let checkpoint = folder.At "runs/demo/simclr/checkpoint.safetensors"
     File.Move(checkpoint, folder.At "runs/demo/simclr/checkpoint.previous-7.safetensors")
     demoBegins folder
@@ -77,11 +92,18 @@ let tests =
     testList "Stops" [
         testCase "a second demo replaces the first" replacesDemo
         testCase "a demo replaces no other run" keepsOthers
-        testCase "pretrain stops with a checkpoint that --resume finishes" goesOn
+        for signal in signals do
+            testCase
+                (sprintf "pretrain stops at SIG%s with a checkpoint that --resume finishes" (fst signal))
+                (resumes signal)
+
         testCase
             "evaluate stops and leaves nothing"
-            (leavesNothing ("evaluate" + String.replicate 50 " --attack pgd-20"))
+            (leavesNothing signals[1] ("evaluate" + String.replicate 50 " --attack pgd-20"))
         testCase
             "attack stops and leaves nothing"
-            (leavesNothing "attack --images 1000 --attack pgd-1000 --out x.safetensors --picture x.png")
+            (leavesNothing
+                signals[0]
+                "attack --images 1000 --attack pgd-1000 --out x.safetensors --picture x.png")
+        testCase "audit stops and leaves nothing" (leavesNothing signals[2] "audit --images 1000")
     ]

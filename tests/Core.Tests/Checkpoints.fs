@@ -34,6 +34,7 @@ let private checkpoint method step = {
     Configuration = configuration method
     Input = grey
     Deployment = Deployment.ofMethod true method
+    Provenance = None
     State = rich method step
 }
 

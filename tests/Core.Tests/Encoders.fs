@@ -20,7 +20,7 @@ let tests =
                 (method.Name + ": an encoder is the deployed branch in eval mode, alone or in a batch")
                 (fun () ->
                     let checkpoint = checkpointOf method
-                    use encoder = Expect.wantOk (Encoder.ofCheckpoint checkpoint) "encoder"
+                    use encoder = Expect.wantOk (Encoder.ofCheckpoint None checkpoint) "encoder"
                     Expect.equal encoder.Branch (snd method.Deploy) "branch"
                     let x = noise (Source 1) [ 5; 1; 12; 12 ]
                     let together = rows (Encoder.features encoder x)
@@ -42,7 +42,8 @@ let tests =
         test
             "a folded encoder is the same function of the images, and for other weights and modes the network"
             (fun () ->
-                use encoder = Expect.wantOk (Encoder.ofCheckpoint (checkpointOf Acl.dualStream)) "encoder"
+                use encoder =
+                    Expect.wantOk (Encoder.ofCheckpoint None (checkpointOf Acl.dualStream)) "encoder"
                 let folded = Encoder.folded encoder
                 let x = (noise (Source 2) [ 5; 1; 12; 12 ]).requires_grad_ true
 
@@ -73,7 +74,8 @@ let tests =
 
         test "an encoder has copies of its own" (fun () ->
             let checkpoint = checkpointOf SimClr.method
-            use encoder = Scope.value (fun () -> Expect.wantOk (Encoder.ofCheckpoint checkpoint) "encoder")
+            use encoder =
+                Scope.value (fun () -> Expect.wantOk (Encoder.ofCheckpoint None checkpoint) "encoder")
             let before = hash (fst encoder.Weights)
             for x in State.tensors checkpoint.State do
                 x.fill_ (0.0.ToScalar()) |> ignore
@@ -100,7 +102,6 @@ let tests =
                         (fun (c: Configuration) -> { c with Method = "simclr2" }), 3, "'simclr'"
                         (fun c -> { c with Network = Some "smal" }), 3, "'small'"
                         (fun c -> { c with Width = Some 0 }), 2, "--width"
-                        (fun c -> { c with Device = "abacus" }), 2, "--device"
                     ] do
                     Expect.isOk
                         (Checkpoint.save folder 2 {
@@ -120,7 +121,8 @@ let tests =
                 (fun () ->
                     inFolder (fun folder ->
                         let file = Path.Combine(folder, "encoder.safetensors")
-                        use encoder = Expect.wantOk (Encoder.ofCheckpoint (checkpointOf method)) "encoder"
+                        use encoder =
+                            Expect.wantOk (Encoder.ofCheckpoint None (checkpointOf method)) "encoder"
                         Expect.isOk (Encoder.save file encoder) "saved"
                         let before = Autograd.liveTensors ()
                         let again, warning = Expect.wantOk (Encoder.load file) "loaded"
@@ -155,7 +157,7 @@ let tests =
                 inFolder (fun folder ->
                     let file = Path.Combine(folder, "encoder.safetensors")
                     use encoder =
-                        Expect.wantOk (Encoder.ofCheckpoint (checkpointOf SimClr.method)) "encoder"
+                        Expect.wantOk (Encoder.ofCheckpoint None (checkpointOf SimClr.method)) "encoder"
                     Expect.isOk (Encoder.save file encoder) "saved"
                     let metadata, tree = Expect.wantOk (Safetensors.read file) "read"
                     let metadata =

@@ -27,7 +27,7 @@ let private onFew folder = { evaluation with Dataset = Some "fashion-mnist"; Dat
 let tests =
     testList "Evaluations" [
         test "fits, measures and tells how far it is" (fun () ->
-            use encoder = Expect.wantOk (Encoder.ofCheckpoint (checkpointOf SimClr.method)) "encoder"
+            use encoder = Expect.wantOk (Encoder.ofCheckpoint None (checkpointOf SimClr.method)) "encoder"
             let encoder = asSingle encoder
             let told = ResizeArray<string * float>()
             let before = Autograd.liveTensors ()

@@ -154,6 +154,7 @@ let checkpointOf (method: Method) : Checkpoint =
         }
         Input = grey
         Deployment = Deployment.ofMethod true method
+        Provenance = None
         State = { state with Online = shaken (Source 4) state.Online }
     }
 

@@ -64,15 +64,30 @@ let tests =
                 // The teacher's head is no part of the network that is named.
                 write (fun name -> not (name.StartsWith "head."))
                 let given run = pretrained None ignore (brief "deacl" |> giving [ "teacher", run ])
-                Expect.equal (given ("small:" + file)) (given teacher) "the same student"
+                use data = sample true 1
+                let own = sprintf "%.17g/%.17g" data.Mean.Head data.Std.Head
+                Expect.equal (given (sprintf "small@%s:%s" own file)) (given teacher) "the same student"
+                Expect.notEqual
+                    (given ("small@none:" + file))
+                    (given teacher)
+                    "normalised by something else"
 
-                let wrong = brief "deacl" |> giving [ "teacher", "resnet18:" + file ]
+                let unsaid = refusal (pretrain (brief "deacl" |> giving [ "teacher", "small:" + file ]))
+                says
+                    [ "--given"; "trained with"; "small@none:" ]
+                    unsaid
+                    "what normalised its images is asked for"
+                let unknown =
+                    refusal (pretrain (brief "deacl" |> giving [ "teacher", "small@mnist:" + file ]))
+                says [ "normalisation 'mnist'" ] unknown "a normalisation that there is not"
+
+                let wrong = brief "deacl" |> giving [ "teacher", "resnet18@none:" + file ]
                 let error = refusal (pretrain wrong)
                 says [ file; "does not fit ResNet-18" ] error "another network"
                 write (fun name -> name.StartsWith "conv")
-                let error = refusal (pretrain (brief "deacl" |> giving [ "teacher", "small:" + file ]))
+                let error = refusal (pretrain (brief "deacl" |> giving [ "teacher", "small@none:" + file ]))
                 says [ file; "it lacks 'bn1.bias'" ] error "half of it"
-                let missing = brief "deacl" |> giving [ "teacher", "small:" + path [ folder; "no" ] ]
+                let missing = brief "deacl" |> giving [ "teacher", "small@none:" + path [ folder; "no" ] ]
                 Expect.equal (Error.exitCode (refusal (pretrain missing))) 4 "missing"))
 
         test "a run whose stages are given is resumed with them, and its manifest names them" (fun () ->

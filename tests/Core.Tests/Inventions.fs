@@ -115,8 +115,8 @@ let tests =
                     let watch (e: Event) = if e.Stage = stage && e.At.Step = 2L then stop.Cancel()
                     interruption (train (Some folder) watch stop.Token)
                     let error = refusal (Workbench.resume folder ignore forever)
-                    says [ "no method 'mine'" ] error "it is not registered"
-                    let resumed = Workbench.resumeOf folder ignore forever invention
+                    says [ "composed in a script" ] error "it is not registered"
+                    let resumed = Workbench.resumeOf id folder ignore forever invention
                     Expect.equal (weightsOf (Expect.wantOk (told resumed) "resumed")) whole stage))
 
         test "a folder that holds a run is not overwritten by a method of one's own" (fun () ->

@@ -19,8 +19,11 @@ let private manifest configuration step = {
     Started = DateTimeOffset.UnixEpoch
     Step = step
     Steps = 9L
-    Loss = 1.5
+    Loss = Some 1.5
     Seconds = 2.5
+    Images = 7L
+    Provenance = None
+    Notes = []
     Repeatable = true
     Composition = "what ran"
 }
@@ -84,7 +87,7 @@ let tests =
 
         testProperty "numbers keep every digit" (fun (loss: float) (seconds: float) ->
             inFolder (fun folder ->
-                let saved = { manifest small 3L with Loss = loss; Seconds = seconds }
+                let saved = { manifest small 3L with Loss = Some loss; Seconds = seconds }
                 Expect.isOk (Manifest.save folder saved) "saved"
                 use json = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "run.json")))
 

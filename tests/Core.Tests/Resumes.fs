@@ -23,6 +23,7 @@ let tests =
                                 Configuration = sizes
                                 Input = grey
                                 Deployment = Deployment.ofMethod true t.Method
+                                Provenance = None
                                 State = taken
                             }
                             Expect.isOk (Checkpoint.save folder 2 checkpoint) "saved"

@@ -107,6 +107,7 @@ let tests =
                                             Configuration = Configuration.defaults
                                             Input = grey
                                             Deployment = Deployment.ofMethod true method
+                                            Provenance = None
                                             State = state
                                         }
                                         Expect.isOk (Checkpoint.save folder 2 checkpoint) "saved")

@@ -181,7 +181,7 @@ let tests =
                 flipped[whole.Length - 1] <- flipped[whole.Length - 1] ^^^ 1uy
                 spoilt flipped "a flipped bit" [ "checksum" ]
                 altered path (fun (_, tree) -> Map.empty, tree) "no format" [ "no adversarial images" ]
-                altered path (texts "format" "advcontrast adversarial images 2") "newer" [
+                altered path (texts "content" "advcontrast adversarial images 2") "newer" [
                     "no adversarial images"
                 ]
                 altered path (without "adversarial") "no images" [ "'adversarial'" ]

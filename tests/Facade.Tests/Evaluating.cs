@@ -61,20 +61,14 @@ public static class Evaluating
 
     private static void Saves()
     {
-        var path = System.IO.Path.GetTempFileName();
-        try
-        {
-            using var encoder = Pretrained();
-            encoder.Save(path);
-            using var again = Encoder.Load(path);
-            Expect.sequenceEqual(
-                Correct(Tiny.Wait(Workbench.EvaluateAsync(again, few))),
-                Correct(Tiny.Wait(Workbench.EvaluateAsync(encoder, few))), "the same figures");
-        }
-        finally
-        {
-            System.IO.File.Delete(path);
-        }
+        using var folder = new Folder();
+        var path = folder.At("encoder.safetensors");
+        using var encoder = Pretrained();
+        encoder.Save(path);
+        using var again = Encoder.Load(path);
+        Expect.sequenceEqual(
+            Correct(Tiny.Wait(Workbench.EvaluateAsync(again, few))),
+            Correct(Tiny.Wait(Workbench.EvaluateAsync(encoder, few))), "the same figures");
     }
 
     private static void Stops()

@@ -23,6 +23,7 @@ public static class Pretraining
             TestCase("trains what comes first, or takes a run in its place", Stages),
             TestCase("reads the runs that stand for stages from a run.json", ReadsGiven),
             TestCase("stops at the step it is told to, with a checkpoint that goes on", StopsAndGoesOn),
+            TestCase("trains a finished run further, and refuses what no longer counts", Further),
             TestCase("does nothing under a token that is cancelled already", CancelledBefore),
             TestCase("ends with the exception of a listener that raises one", ListenerRaises),
             TestCase("is a sequence of steps", Sequence),
@@ -139,6 +140,46 @@ public static class Pretraining
         Expect.sequenceEqual(rest.Select(p => p.Step), [7L, 8, 9, 10, 11, 12], "the steps that were left");
         Expect.sequenceEqual(
             Tiny.Features(resumed.Encoder), Tiny.Features(whole.Encoder), "as if never stopped");
+    }
+
+    private static void Further()
+    {
+        using var folder = new Folder();
+        Tiny.Wait(Workbench.PretrainAsync(Tiny.Options with { Out = folder.Path })).Dispose();
+        AdvContrastException Refused(Task<PretrainResult> task) =>
+            Throws<AdvContrastException>(() => Tiny.Wait(task), "refused");
+
+        var finished = Refused(Workbench.ResumeAsync(folder.Path));
+        Expect.stringContains(finished.Message, "finished", "nothing is left");
+
+        var heard = new Heard<TrainingProgress>();
+        var longer = new ResumeOptions { Epochs = 2, Threads = 1 };
+        using var run = Tiny.Wait(Workbench.ResumeAsync(folder.Path, longer, heard));
+        Expect.equal(run.Last.Epochs, 2, "epochs in all");
+        Expect.isTrue(heard[0].Notes.Any(note => note.Contains("2 epochs instead of 1")), "what it does");
+        Expect.equal(run.Encoder.Options.Epochs, 2, "what the encoder says");
+
+        var fewer = Refused(Workbench.ResumeAsync(folder.Path, new ResumeOptions { Epochs = 1 }));
+        Expect.stringContains(fewer.Message, "--epochs", "fewer");
+        var away = Refused(Workbench.ResumeAsync(folder.Path, new ResumeOptions { Epochs = 3, Device = "cuda:9" }));
+        Expect.stringContains(away.Message, "--device", "a card that is not there");
+
+        var threat = Refused(Workbench.PretrainAsync(Tiny.Options with { Threat = Threat.Linf(0.1) }));
+        Expect.stringContains(threat.Message, "no adversary", "a threat without an adversary");
+        var kept = Refused(Workbench.PretrainAsync(Tiny.Options with { Keep = 3 }));
+        Expect.stringContains(kept.Message, "no folder", "checkpoints without a folder");
+
+        var replacing = Tiny.Options with { Out = folder.Path, Overwrite = true, Seed = 9 };
+        using var replaced = Tiny.Wait(Workbench.PretrainAsync(replacing));
+        Expect.equal(PretrainOptions.FromRun(folder.At("run.json")).Seed, 9UL, "the run in its place");
+        Throws<ArgumentException>(
+            () => Tiny.Wait(Workbench.PretrainAsync(Tiny.Options with { Overwrite = true })), "nothing to replace");
+
+        using var asked = Encoder.Load(folder.Path, torch.CPU);
+        Expect.sequenceEqual(Tiny.Features(asked), Tiny.Features(replaced.Encoder), "on the device asked for");
+        Throws<AdvContrastException>(
+            () => Encoder.Load(folder.Path, torch.CPU.ToString(), device: torch.CPU), "no network of that name");
+        Throws<AdvContrastException>(() => asked.Save(folder.At("encoder.pt")), "the ending of another format");
     }
 
     private static void CancelledBefore()

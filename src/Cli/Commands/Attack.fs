@@ -1,6 +1,7 @@
 namespace AdvContrast.Cli.Commands
 
 open System
+open System.IO
 open AdvContrast.Cli
 open AdvContrast.Core
 open Argu
@@ -60,12 +61,12 @@ module Attack =
         let count = sprintf "clean, %d images of %s" images.Labels.shape[0] images.About["dataset"]
 
         Terminal.table [ "run"; count; attack; "notes" ] [
-            for run, (t: Transferred) in fared do
+            for place, (run, (t: Transferred)) in List.indexed fared do
                 [
                     run
                     Terminal.percent t.Clean.Fraction
                     Terminal.percent t.Attacked.Fraction
-                    if run = images.About["run"] then String.concat ", " t.Attacked.Flags else "transferred"
+                    if place = 0 then String.concat ", " t.Attacked.Flags else "transferred"
                 ]
         ]
 
@@ -119,13 +120,19 @@ module Attack =
         let single result = Result.mapError List.singleton result
         let! rows = rows arguments |> single
 
-        for file in [ Some out; picture; json ] do
-            do! Json.check file |> single
-
+        let overwrite = arguments.Contains AttackArguments.Overwrite
+        do! OutputFile.check ".safetensors" overwrite out |> single
+        do!
+            picture
+            |> Option.traverseResult (OutputFile.check ".png" overwrite)
+            |> Result.map ignore
+            |> single
+        do! Json.check overwrite json |> single
+        let! device = arguments.TryGetResult AttackArguments.Device |> Weights.device |> single
         let network = arguments.TryGetResult AttackArguments.Network
         let normalise = arguments.TryGetResult AttackArguments.Normalise
-        let others = onto |> List.map (fun path -> path, Weights.ofRun)
-        let! runs = loadAll ((from, Weights.load network normalise) :: others)
+        let others = onto |> List.map (fun path -> path, Weights.ofRun device)
+        let! runs = loadAll ((from, Weights.load network normalise device) :: others)
 
         try
             let first, others = snd runs.Head, runs.Tail
@@ -133,7 +140,9 @@ module Attack =
             for _, encoder in others do
                 do! Crafting.fits first.Input.Channels encoder |> single
 
-            let about = Map [ "run", from; "method", first.Configuration.Method ]
+            // The name alone: the file may go to others, and where the run lies is no concern of theirs.
+            let name = Path.GetFileName(Path.TrimEndingDirectorySeparator from)
+            let about = Map [ "run", name; "method", first.Configuration.Method ]
 
             let! images =
                 Terminal.withBars from (fun report ->
@@ -141,10 +150,13 @@ module Attack =
 
             use images = images
             // The others fit their linear layers on the data that the images are from.
+            let dataset = images.About["dataset"]
+            let isRead folder = Catalogue.requireUsed dataset (Some folder) |> Result.isOk
+
             let asked = {
                 asked with
-                    Dataset = Some images.About["dataset"]
-                    Data = asked.Data |> Option.orElse first.Configuration.Data
+                    Dataset = Some dataset
+                    Data = asked.Data |> Option.orElse (Option.filter isRead first.Configuration.Data)
             }
 
             let! transferred =

@@ -75,12 +75,19 @@ module Audit =
         let from = arguments.GetResult AuditArguments.From
         let other = arguments.TryGetResult AuditArguments.Surrogate
         let seconds = Terminal.clock ()
-        do! Json.check json |> Result.mapError List.singleton
+        let overwrite = arguments.Contains AuditArguments.Overwrite
+        do! Json.check overwrite json |> Result.mapError List.singleton
         let network = arguments.TryGetResult AuditArguments.Network
         let normalise = arguments.TryGetResult AuditArguments.Normalise
-        let! encoder = Weights.load network normalise from |> Result.mapError List.singleton
+        let! device =
+            arguments.TryGetResult AuditArguments.Device |> Weights.device |> Result.mapError List.singleton
+        let! encoder = Weights.load network normalise device from |> Result.mapError List.singleton
         use encoder = encoder
-        let! surrogate = other |> Option.traverseResult Weights.ofRun |> Result.mapError List.singleton
+        // Both compute on the same images.
+        let! surrogate =
+            other
+            |> Option.traverseResult (Weights.ofRun (Some encoder.Device))
+            |> Result.mapError List.singleton
 
         try
             let! inspected =
@@ -105,6 +112,7 @@ module Audit =
                     threat = Threat.text inspected.Threat
                     probe = inspected.Probe
                     seed = inspected.Seed
+                    device = string encoder.Device
                     finding = Check.word audited.Finding
                     clean = audited.Clean.Fraction
                     worst = audited.Worst.Fraction

@@ -71,8 +71,12 @@ module Data =
         let folder = arguments.TryGetResult DataArguments.Data
 
         match arguments.TryGetResult DataArguments.Get, arguments.TryGetResult DataArguments.Name with
-        | Some name, _ -> get name (Option.defaultValue "data" folder) |> Result.mapError List.singleton
+        | Some name, Some _ ->
+            Error [ Error.BadOption("data get", sprintf "it takes one name, '%s' or the other." name) ]
+        | Some name, None -> get name (Option.defaultValue "data" folder) |> Result.mapError List.singleton
         | None, Some name -> check name folder |> Result.mapError List.singleton
+        | None, None when folder.IsSome ->
+            Error [ Error.BadOption("--data", "it is the folder of a data set; name that too.") ]
         | None, None ->
             list ()
             Ok()

@@ -19,8 +19,15 @@ module Demo =
             Batch = Some 256
             Optimizer = Some "adam"
             LearningRate = Some 3e-3
-            Threat = Some "linf:0.1"
     }
+
+    let private threat = "linf:0.1"
+
+    // A method without an adversary trains within no threat.
+    let private recipeOf recipe name =
+        match Registry.find name with
+        | Ok method when Method.hasAdversary method -> { recipe with Method = name; Threat = Some threat }
+        | _ -> { recipe with Method = name }
 
     let private methods = [ "simclr"; "acl-ds" ]
 
@@ -30,8 +37,7 @@ module Demo =
     let private measure folder (configuration: Configuration) = result {
         let name = configuration.Method
         let folder = Path.Combine(folder, name)
-        do! Manifest.remove folder |> Result.mapError List.singleton
-        let train watch = Workbench.pretrain (Some folder) watch Terminal.stop configuration
+        let train watch = Workbench.replace folder watch Terminal.stop configuration
         let! encoder = Pretrain.withBar name train
         use encoder = encoder
 
@@ -39,6 +45,7 @@ module Demo =
             Evaluate.withBar name encoder {
                 Evaluation.defaults with
                     Attacks = List.map snd attacks
+                    Threats = [ threat ]
                     Seed = configuration.Seed
             }
 
@@ -59,8 +66,16 @@ module Demo =
                     Manifest.configuration (Path.Combine(folder, "run.json"))
                     |> Result.orElseWith (fun _ -> Manifest.ofRun folder)
 
-                let expected = { recipe with Method = name; Seed = there.Seed; Threads = there.Threads }
-                let isDemo = { there with Precision = recipe.Precision } = expected
+                let expected = recipeOf { recipe with Seed = there.Seed } name
+                let isDemo =
+                    {
+                        there with
+                            Precision = recipe.Precision
+                            Device = recipe.Device
+                            Threads = recipe.Threads
+                    }
+                        =
+                        expected
 
                 if not isDemo then
                     let advice = sprintf "'%s' holds a run that is no demo's; name another folder." folder
@@ -74,16 +89,17 @@ module Demo =
         let recipe = {
             recipe with
                 Seed = arguments.GetResult(DemoArguments.Seed, recipe.Seed)
+                Device = arguments.GetResult(DemoArguments.Device, recipe.Device)
                 Threads = arguments.TryGetResult DemoArguments.Threads
         }
 
-        do! Json.check json |> Result.mapError List.singleton
+        do! Json.check (arguments.Contains DemoArguments.Overwrite) json |> Result.mapError List.singleton
         do! mayReplace folder |> Result.mapError List.singleton
         Terminal.line
             "Two encoders on 6,000 images of clothing (Fashion-MNIST), then attacks within linf:0.1 on 1,000 others."
         let seconds = Terminal.clock ()
 
-        let! rows = methods |> List.traverseResultM (fun name -> measure folder { recipe with Method = name })
+        let! rows = methods |> List.traverseResultM (fun name -> measure folder (recipeOf recipe name))
 
         let elapsed = seconds ()
 

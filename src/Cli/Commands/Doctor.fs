@@ -49,6 +49,8 @@ module Doctor =
         )
 
     let run (arguments: ParseResults<DoctorArguments>) : Result<unit, Error list> = result {
+        let file = arguments.TryGetResult DoctorArguments.Json
+        do! Json.check (arguments.Contains DoctorArguments.Overwrite) file |> Result.mapError List.singleton
         LibTorch.Load()
         let line (name: string) value = Terminal.line (sprintf "%-10s %s" name value)
         line "libtorch" (sprintf "%s at %s" LibTorch.Version LibTorch.Folder)
@@ -89,5 +91,5 @@ module Doctor =
             replacedKernels = [ for case, problem in replaced -> {| case = case; problem = problem |} ]
         |}
 
-        do! Json.write (arguments.TryGetResult DoctorArguments.Json) json |> Result.mapError List.singleton
+        do! Json.write file json |> Result.mapError List.singleton
     }

@@ -71,10 +71,15 @@ module Evaluate =
         let json = arguments.TryGetResult EvaluateArguments.Json
         let from = arguments.GetResult EvaluateArguments.From
         let seconds = Terminal.clock ()
-        do! Json.check json |> Result.mapError List.singleton
+        let overwrite = arguments.Contains EvaluateArguments.Overwrite
+        do! Json.check overwrite json |> Result.mapError List.singleton
         let network = arguments.TryGetResult EvaluateArguments.Network
         let normalise = arguments.TryGetResult EvaluateArguments.Normalise
-        let! encoder = Weights.load network normalise from |> Result.mapError List.singleton
+        let! device =
+            arguments.TryGetResult EvaluateArguments.Device
+            |> Weights.device
+            |> Result.mapError List.singleton
+        let! encoder = Weights.load network normalise device from |> Result.mapError List.singleton
         use encoder = encoder
         let name = encoder.Configuration.Method
         let! measured = withBar name encoder (evaluation arguments)
@@ -90,6 +95,7 @@ module Evaluate =
                 seed = measured.Seed
                 data = arguments.TryGetResult EvaluateArguments.Data
                 weights = Tree.hash (Tree.ofTensors (fst encoder.Weights))
+                device = string encoder.Device
                 encoder = encoder.Configuration
                 environment = Platform.current ()
                 accuracies = [

@@ -11,9 +11,10 @@ module Export =
 
     let private save (arguments: ParseResults<ExportArguments>) = result {
         let out = arguments.GetResult ExportArguments.Out
-        let! encoder, warning = Encoder.load (arguments.GetResult ExportArguments.From)
+        do! OutputFile.check ".safetensors" (arguments.Contains ExportArguments.Overwrite) out
+        let! device = arguments.GetResult(ExportArguments.Device, "cpu") |> Configuration.device
+        let! encoder = Weights.ofRun (Some device) (arguments.GetResult ExportArguments.From)
         use encoder = encoder
-        warning |> Option.iter Terminal.line
         do! Encoder.save out encoder
         let size = float (FileInfo out).Length / 1024.0
         Terminal.line (sprintf "%s: the encoder alone, %.0f KiB" out size)

@@ -56,7 +56,11 @@ module Methods =
 
     let run (arguments: ParseResults<MethodsArguments>) : Result<unit, Error list> =
         match arguments.TryGetResult MethodsArguments.Show, arguments.TryGetResult MethodsArguments.Pages with
-        | Some name, _ ->
+        | Some _, Some _ ->
+            Error [
+                Error.BadOption("--pages", "it writes the cards of all methods; leave it or 'show' out.")
+            ]
+        | Some name, None ->
             Registry.find name |> Result.map (Card.text >> Terminal.line) |> Result.mapError List.singleton
         | None, Some folder -> write folder |> Result.mapError List.singleton
         | None, None -> Ok(list ())

@@ -18,20 +18,17 @@ module Pretrain =
             | _ ->
                 let advice = sprintf "'%s' is not STAGE=RUN; write for instance teacher=runs/simclr." text
                 Error(Error.BadOption("--given", advice)))
-        |> Result.map (fun pairs -> if pairs.IsEmpty then None else Some(Map.ofList pairs))
+        |> Result.bind (fun pairs ->
+            match pairs |> List.countBy fst |> List.tryFind (fun (_, count) -> count > 1) with
+            | Some(name, _) -> Error(Error.BadOption("--given", sprintf "'%s' is given twice." name))
+            | None -> Ok(if pairs.IsEmpty then None else Some(Map.ofList pairs)))
 
-    // The configuration named by --config, or the defaults, with the options given laid over it.
-    let private configuration (arguments: ParseResults<PretrainArguments>) = result {
-        let! start =
-            match arguments.TryGetResult PretrainArguments.Config with
-            | Some path -> Manifest.configuration path
-            | None -> Ok Configuration.defaults
-
-        let! named = given (arguments.GetResults PretrainArguments.Given)
+    // A configuration with the options given laid over it; named: the runs of --given.
+    let private laidOver (arguments: ParseResults<PretrainArguments>) named (start: Configuration) =
         let orElse usual given = Option.defaultValue usual given
         let option given usual = Option.orElse usual given
 
-        return {
+        {
             Method = arguments.TryGetResult PretrainArguments.Method |> orElse start.Method
             Dataset = arguments.TryGetResult PretrainArguments.Dataset |> orElse start.Dataset
             Data = start.Data |> option (arguments.TryGetResult PretrainArguments.Data)
@@ -54,7 +51,6 @@ module Pretrain =
             Keep = start.Keep |> option (arguments.TryGetResult PretrainArguments.Keep)
             KeepBest = start.KeepBest || arguments.Contains PretrainArguments.Keep_Best
         }
-    }
 
     /// Trains with a bar: name is the bar's, train is handed what to call after every step.
     let withBar name (train: (Event -> unit) -> 'a) =
@@ -91,22 +87,73 @@ module Pretrain =
             | Given(name, advice), Some run -> Terminal.line (sprintf "%s is %s: %s" name run advice)
             | _ -> ()
 
+    // Options that a run which is resumed has no use for.
+    let private unusable (arguments: ParseResults<PretrainArguments>) folder = [
+        match arguments.TryGetResult PretrainArguments.Out with
+        | Some out when Path.GetFullPath out <> Path.GetFullPath folder ->
+            Error.BadOption(
+                "--out",
+                sprintf "the run stays in '%s'; copy the folder first, and resume the copy." folder
+            )
+        | _ -> ()
+
+        if arguments.Contains PretrainArguments.Config then
+            Error.BadOption("--config", "a run that is resumed has its own; leave --config or --resume out.")
+    ]
+
+    let private resume arguments named folder = result {
+        let change = laidOver arguments named
+
+        let! _ =
+            match unusable arguments folder, Workbench.resumable change folder with
+            | [], found -> found
+            | faults, Ok _ -> Error faults
+            | faults, Error others -> Error(faults @ others)
+
+        return folder, (fun watch -> Workbench.resumeWith change folder watch Terminal.stop)
+    }
+
     // The run's folder, and what trains it.
     let private plan (arguments: ParseResults<PretrainArguments>) = result {
+        let single result = Result.mapError List.singleton result
+        let! named = given (arguments.GetResults PretrainArguments.Given) |> single
+
         match arguments.TryGetResult PretrainArguments.Resume with
-        | Some folder -> return folder, (fun watch -> Workbench.resume folder watch Terminal.stop)
+        | Some folder -> return! resume arguments named folder
         | None ->
-            let! c = configuration arguments
+            let! start =
+                match arguments.TryGetResult PretrainArguments.Config with
+                | Some path -> Manifest.configuration path |> single
+                | None -> Ok Configuration.defaults
+
+            let c = laidOver arguments named start
             Registry.find c.Method |> Result.iter (warn c)
             let folder =
                 arguments.TryGetResult PretrainArguments.Out |> Option.defaultWith (fun () -> usualFolder c)
-            return folder, (fun watch -> Workbench.pretrain (Some folder) watch Terminal.stop c)
+
+            if arguments.Contains PretrainArguments.Overwrite then
+                return folder, (fun watch -> Workbench.replace folder watch Terminal.stop c)
+            else
+                return folder, (fun watch -> Workbench.pretrain (Some folder) watch Terminal.stop c)
     }
+
+    // What a run that did not come to its end has left.
+    let private left folder errors =
+        match errors with
+        | [ Error.Interrupted ] when Manifest.existsIn folder ->
+            Terminal.line (
+                sprintf "The run so far is kept; resume it: advcontrast pretrain --resume %s" folder
+            )
+        | [ Error.Diverged _ ] when Checkpoint.existsIn folder ->
+            Terminal.line (sprintf "The last checkpoint in %s was written before that and is good." folder)
+        | [ Error.Diverged _ ] -> Terminal.line "It had written no checkpoint yet."
+        | _ -> ()
 
     let run (arguments: ParseResults<PretrainArguments>) : Result<unit, Error list> = result {
         let json = arguments.TryGetResult PretrainArguments.Json
-        do! Json.check json |> Result.mapError List.singleton
-        let! folder, train = plan arguments |> Result.mapError List.singleton
+        let overwrite = arguments.Contains PretrainArguments.Overwrite
+        do! Json.check overwrite json |> Result.mapError List.singleton
+        let! folder, train = plan arguments
         let seconds = Terminal.clock ()
         let mutable last = None
         let mutable took, waited = 0.0, 0.0
@@ -115,14 +162,11 @@ module Pretrain =
             withBar (Path.GetFileName folder) (fun watch ->
                 train (fun event ->
                     last <- Some event
+                    List.iter Terminal.note event.Notes
                     took <- took + event.Took
                     waited <- waited + event.Waited
                     watch event))
-            |> Result.teeError (fun errors ->
-                if errors = [ Error.Interrupted ] then
-                    Terminal.line (
-                        sprintf "The run so far is kept; go on: advcontrast pretrain --resume %s" folder
-                    ))
+            |> Result.teeError (left folder)
 
         use encoder = encoder
         let name, seconds = encoder.Configuration.Method, seconds ()

@@ -20,6 +20,9 @@ type Apgd = {
 [<RequireQualifiedAccess>]
 module Apgd =
 
+    /// Raised whenever the same call gives other images than before: notes of an evaluation carry it.
+    let version = 1
+
     /// As in AutoAttack: 100 steps, one run.
     let defaults = { Steps = 100; Restarts = 1; Passes = 1; FirstRiseFromZero = false }
 

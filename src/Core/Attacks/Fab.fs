@@ -10,6 +10,9 @@ open TorchSharp
 [<RequireQualifiedAccess; CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module Fab =
 
+    /// Raised whenever the same call gives other images than before: notes of an evaluation carry it.
+    let version = 1
+
     /// FAB as published: 100 steps, alpha_max 0.1, eta 1.05, beta 0.9, one run.
     let untargeted = {
         Targets = None

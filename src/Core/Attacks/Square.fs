@@ -24,6 +24,9 @@ type Square = {
 [<RequireQualifiedAccess>]
 module Square =
 
+    /// Raised whenever the same call gives other images than before: notes of an evaluation carry it.
+    let version = 1
+
     /// AutoAttack's settings: p0 0.8, 5000 proposals, the schedule as it is; and windows to the edge, which
     /// AutoAttack's do not reach.
     let standard = { Share = 0.8; Queries = 5000; Rescaled = false; ToTheEdge = true }

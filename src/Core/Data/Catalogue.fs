@@ -204,6 +204,18 @@ module Catalogue =
         | Some listing -> Ok(listing, parts.Tail)
         | None -> Result.Error(Error.UnknownName("data set", name, all |> List.map _.Name))
 
+    /// Refuses a folder for a data set that reads none.
+    let requireUsed (name: string) (folder: string option) : Result<unit, Error> =
+        match find name, folder with
+        | Ok(listing, _), Some _ when not listing.NeedsFolder ->
+            let problem =
+                sprintf
+                    "the data set '%s' is embedded and reads no folder; name the one that the folder holds."
+                    listing.Name
+
+            Result.Error(Error.BadOption("--data", problem))
+        | _ -> Ok()
+
     /// The training or the test part of a data set. folder: where its files are, for those that need one.
     let load (name: string) (folder: string option) train =
         find name

@@ -19,8 +19,8 @@ type Patience = {
     Silence: TimeSpan
 }
 
-/// Files from the network, whole and checked or not at all. While a file comes it is called TARGET.part,
-/// and a later download goes on where it ends.
+/// Files from the network, whole and checked or not at all. While a file comes it is called TARGET.part. A later
+/// download resumes where that ends if the file's checksum is known, so that parts of two files are never joined.
 [<RequireQualifiedAccess>]
 module Download =
 
@@ -246,6 +246,9 @@ module Download =
                 Result.Error(unreachable url target (problem + kept))
 
         try
+            // Without a checksum nothing tells whether what is left of an earlier download is of the same file.
+            if md5.IsNone then File.Delete part
+
             attempt patience.Tries
         with
         | :? OperationCanceledException -> Result.Error Error.Interrupted

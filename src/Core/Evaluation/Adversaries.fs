@@ -188,13 +188,14 @@ module Adversaries =
 
     // --- files
 
-    let private format = "advcontrast adversarial images 1"
+    // What the file's metadata says that it holds.
+    let private content = "advcontrast adversarial images 1"
 
-    /// Writes them as a safetensors file, whole or not at all.
+    /// Writes them as a safetensors file, whole or not at all. BadOption where the file's name has another ending.
     let save (path: string) (a: Adversaries) : Result<unit, Error> =
         let metadata =
             [
-                "format", format
+                "content", content
                 "attack", a.Attack
                 "text", a.Text
                 "threat", Threat.text a.Threat
@@ -204,9 +205,11 @@ module Adversaries =
             @ [ for KeyValue(key, text) in a.About -> "about/" + key, text ]
             |> Map.ofList
 
-        table a.Original a.Labels a.Targets a.Before a.After a.Harm
-        |> Tree.ofTensors
-        |> Safetensors.write path metadata
+        FileName.requireEnding ".safetensors" path
+        |> Result.bind (fun () ->
+            table a.Original a.Labels a.Targets a.Before a.After a.Harm
+            |> Tree.ofTensors
+            |> Safetensors.write path metadata)
 
     // What a file of them must hold: rank, type.
     let private wanted =
@@ -224,7 +227,7 @@ module Adversaries =
         let tensors = Tree.toTensors tree
 
         do!
-            Map.tryFind "format" metadata = Some format
+            Map.tryFind "content" metadata = Some content
             |> Result.requireTrue (damaged "it holds no adversarial images of this program.")
 
         let text key =

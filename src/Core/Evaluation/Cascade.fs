@@ -30,18 +30,26 @@ type Standing = {
 [<RequireQualifiedAccess>]
 module Standing =
 
+    // What stands in a file: a byte that is changed is noticed.
+    type private Notes = { Checksum: string; Standing: Standing }
+
+    let private checksum (standing: Standing) = Tree.hash (Map [ JsonText.write standing, Whole 0L ])
+
     /// Reads where a measurement stands; None where the file is not there, is damaged, or is of another one.
     let read (path: string) key : Standing option =
         try
-            JsonText.record Map.empty (File.ReadAllText path)
+            JsonText.record<Notes> Map.empty (File.ReadAllText path)
             |> Result.toOption
+            |> Option.filter (fun notes -> notes.Checksum = checksum notes.Standing)
+            |> Option.map _.Standing
             |> Option.filter (fun standing -> standing.Key = key)
         with
         | :? IOException
         | :? UnauthorizedAccessException -> None
 
     /// Writes it, whole or not at all.
-    let write (path: string) (standing: Standing) = JsonText.save path standing
+    let write (path: string) (standing: Standing) =
+        JsonText.save path { Checksum = checksum standing; Standing = standing }
 
 [<RequireQualifiedAccess>]
 module Cascade =
@@ -85,6 +93,16 @@ module Cascade =
     /// A cascade by name: <c>"autoattack"</c>, <c>"autoattack+"</c>, <c>"autoattack-rand"</c>.
     let find (name: string) =
         [ standard; plus; rand ] |> List.tryFind (fun c -> c.Name = name.ToLowerInvariant())
+
+    /// The versions of the code of all attacks that a cascade may hold.
+    let versions = [ Apgd.version; Fab.version; Square.version ]
+
+    /// Its name and all attacks in it, in full.
+    let text (cascade: Cascade) =
+        cascade.Stages
+        |> List.map (fun (_, attack) -> attack.Text)
+        |> String.concat "; "
+        |> sprintf "%s: %s" cascade.Name
 
     // Which of some images the classifier gets right.
     let private right device (classifier: Classifier) (dataset: Dataset) (ids: int64[]) =
@@ -147,13 +165,7 @@ module Cascade =
             let name, attack = List.item number cascade.Stages
             attack.Run (Draw.sub ("stage/" + name) draw) threat classifier victims
 
-        let text =
-            cascade.Stages
-            |> List.map (fun (_, attack) -> attack.Text)
-            |> String.concat "; "
-            |> sprintf "%s: %s" cascade.Name
-
-        Named.create text (fun draw threat classifier victims ->
+        Named.create (text cascade) (fun draw threat classifier victims ->
             let goOn number (before: Harm) =
                 let rows = Ledger.places false (Ledger.bools before.Success)
 

@@ -7,9 +7,13 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Crafting =
 
-    // Images are made by one attack within one threat.
+    // Images are made by one attack within one threat, at one go.
     let private single (e: Evaluation) =
-        if e.Attacks.Length = 1 && e.Threats.Length <= 1 then
+        if e.Knn.IsSome then
+            Error [ Error.BadOption("--knn", "images are made against a linear layer, not against a vote.") ]
+        elif e.Notes.IsSome then
+            Error [ Error.BadOption("--notes", "images are made at one go; nothing is noted.") ]
+        elif e.Attacks.Length = 1 && e.Threats.Length <= 1 then
             Ok()
         else
             let advice =

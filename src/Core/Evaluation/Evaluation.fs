@@ -85,6 +85,7 @@ module Evaluation =
         let! asked = measurement (Option.defaultValue "linf:8/255" run.Threat) e
         and! top = Top.find e.Seed e.Probe
         and! knn = e.Knn |> Option.traverseResult Knn.parse
+        and! _ = Catalogue.requireUsed (Option.defaultValue run.Dataset e.Dataset) e.Data
         let! _ = asked.Threats |> List.traverseResultA onPixels
         return asked, top, knn
     }
@@ -148,7 +149,7 @@ module Evaluation =
     /// the encoder with Error.Interrupted.
     let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
         onStand report stop encoder e (fun asked knn classifier test train -> result {
-            let who = sprintf "%s %s" (Tree.hash (Tree.ofTensors (fst encoder.Weights))) e.Probe
+            let who = sprintf "%s %s" (Provenance.ofModel (Encoder.model encoder)) e.Probe
             let! voted = knn |> Option.traverseResult (vote stop encoder train test)
 
             let! accuracies =
@@ -163,19 +164,6 @@ module Evaluation =
                 Accuracies = accuracies.Head :: Option.toList voted @ accuracies.Tail
             }
         })
-
-    // What tells a function from others: what it says of a few images.
-    let private answers (classifier: Classifier) (test: Dataset) =
-        Scope.value (fun () ->
-            use _ = torch.no_grad ()
-            let few = test.Batch test.Images.device [| 0L .. min 8L test.Count - 1L |]
-
-            Map [
-                "images", Value test.Images
-                "labels", Value test.Labels
-                "answers", Value(classifier few)
-            ]
-            |> Tree.hash)
 
     // Logits of as many classes as the labels need.
     let private suits (classifier: Classifier) (test: Dataset) =
@@ -198,6 +186,21 @@ module Evaluation =
                         least
                         (test.Classes - 1)))
 
+    // Of images that are given no data set is read, and no linear layer is made.
+    let private requireUsed (e: Evaluation) =
+        let unused = [
+            if e.Dataset.IsSome then "--dataset"
+            if e.Data.IsSome then "--data"
+            if e.Knn.IsSome then "--knn"
+            if e.Probe <> defaults.Probe then "--probe"
+        ]
+
+        let problem = "images and a classifier are given, so it has no use; leave it out."
+
+        match unused |> List.map (fun name -> Error.BadOption(name, problem)) with
+        | [] -> Ok()
+        | faults -> Error faults
+
     /// Hands images and labels that are given, the classifier and what is to be measured to somebody: of the
     /// evaluation, attacks, threats, seed, images, threads and notes count. Pixels are those of the threats'
     /// boxes. Attacks' names and other faults of the evaluation are errors; images outside a box, labels
@@ -212,6 +215,7 @@ module Evaluation =
         =
         try
             result {
+                do! requireUsed e
                 let! asked = measurement "linf:8/255" e
                 use test = few e images
 
@@ -234,7 +238,5 @@ module Evaluation =
     /// Measures any classifier on images and labels that are given, as <c>onClassifier</c> says.
     let ofClassifier report stop (classifier: Classifier) (images: Dataset) (e: Evaluation) =
         onClassifier stop classifier images e (fun asked classifier test ->
-            let who = if e.Notes.IsSome then answers classifier test else ""
-
-            Measurement.run who (sharing report stop) asked test.Images.device classifier test
+            Measurement.run "" (sharing report stop) asked test.Images.device classifier test
             |> Result.mapError List.singleton)

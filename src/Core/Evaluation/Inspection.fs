@@ -52,6 +52,7 @@ module Inspection =
         let! threat = i.Threat |> Option.orElse run.Threat |> Option.defaultValue "linf:8/255" |> Threat.parse
 
         and! top = Top.find i.Seed i.Probe
+        and! _ = Catalogue.requireUsed (Option.defaultValue run.Dataset i.Dataset) i.Data
         and! _ = Configuration.atLeast 1 "--images" (Some i.Images)
         and! _ = Configuration.atLeast 1 "--threads" i.Threads
         return threat, top

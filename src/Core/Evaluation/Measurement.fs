@@ -1,5 +1,7 @@
 namespace AdvContrast.Core
 
+open System
+open System.IO
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -31,6 +33,50 @@ module Measurement =
         | Some cascade -> Ok(name, InTurn cascade)
         | None -> Robustness.attack name |> Result.map (fun attack -> name, Alone attack)
 
+    let private delete (path: string) =
+        try
+            Ok(File.Delete path)
+        with
+        | :? IOException
+        | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
+
+    // What a classifier gives for every image, and its gradient in a few: weights, head, normalisation and precision
+    // all take part in it.
+    let private answers device (classifier: Classifier) (test: Dataset) =
+        let logits (ids: int64[]) =
+            Scope.value (fun () ->
+                use _ = torch.no_grad ()
+                Tree.hash (Map [ "logits", Value(classifier (test.Batch device ids)) ]))
+
+        let gradient =
+            Scope.value (fun () ->
+                let images = (test.Batch device [| 0L .. min 8L test.Count - 1L |]).detach().requires_grad_()
+                let top = (classifier images).amax([| 1L |]).sum()
+                let gradients =
+                    if top.requires_grad then Autograd.grad false top [ images ] |> List.choose id else []
+                Tree.hash (Map [ for i, g in List.indexed gradients -> sprintf "gradient/%d" i, Value g ]))
+
+        [| 0L .. test.Count - 1L |]
+        |> Array.chunkBySize 250
+        |> Array.map logits
+        |> Array.append [| gradient |]
+        |> String.concat " "
+
+    // All that decides the figures of attacks in turn, as one hash.
+    let private keyOf (m: Measurement) who device classifier (test: Dataset) cascade threat =
+        [
+            who
+            Provenance.ofDataset test
+            string test.Images.dtype
+            answers device classifier test
+            Cascade.text cascade
+            sprintf "%A" Cascade.versions
+            Threat.text threat
+            string m.Seed
+        ]
+        |> String.concat "\n"
+        |> fun text -> Tree.hash (Map [ text, Whole 0L ])
+
     // Accuracy under attacks in turn, from where the notes say that they stand.
     let private inTurn
         (m: Measurement)
@@ -42,24 +88,28 @@ module Measurement =
         threat
         report
         = result {
-        // What is measured and nothing else: notes of another measurement are not gone on from.
-        let key =
-            sprintf "%s %s %d %s %s %d" who test.Name test.Count cascade.Name (Threat.text threat) m.Seed
+        let key = if m.Notes.IsSome then keyOf m who device classifier test cascade threat else ""
 
         let keep standing =
             m.Notes |> Option.traverseResult (fun path -> Standing.write path standing) |> Result.map ignore
 
-        let start =
-            m.Notes
-            |> Option.bind (fun path -> Standing.read path key)
-            |> Option.defaultWith (fun () -> Cascade.start key device classifier test)
+        let there = m.Notes |> Option.filter File.Exists
+        let before = there |> Option.bind (fun path -> Standing.read path key)
+
+        let start = before |> Option.defaultWith (fun () -> Cascade.start key device classifier test)
+
+        let passedOver =
+            match there, before with
+            | Some path, None ->
+                Set [ sprintf "the notes in %s are damaged or of another measurement and were not used" path ]
+            | _ -> Set.empty
 
         let! finished = Cascade.run cascade m.Seed threat report keep device classifier test start
-        m.Notes |> Option.iter System.IO.File.Delete
+        do! m.Notes |> Option.traverseResult delete |> Result.map ignore
         let few = test.Batch device [| 0L .. min 50L test.Count - 1L |]
         let faults = Soundness.faults classifier few |> Set.ofList
 
-        let flags = finished.Flags + faults + Cascade.warnings cascade (int test.Count) finished
+        let flags = finished.Flags + passedOver + faults + Cascade.warnings cascade (int test.Count) finished
         return Cascade.accuracy cascade threat (int test.Count) { finished with Flags = flags }
     }
 

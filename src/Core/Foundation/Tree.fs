@@ -74,6 +74,20 @@ module Tree =
     /// The bytes of a tensor, row-major, on the CPU.
     let bytes (x: Tensor) = Scope.value (fun () -> x.detach().cpu().contiguous().bytes.ToArray())
 
+    // A tensor's bytes in parts of rows: an array holds at most 2 GB.
+    let private parts (x: Tensor) =
+        let most = 1L <<< 24
+
+        if x.shape.Length = 0 || x.numel () <= most then
+            Seq.singleton (bytes x)
+        else
+            let rows = max 1L (most / (x.numel () / x.shape[0]))
+
+            seq {
+                for first in 0L .. rows .. x.shape[0] - 1L do
+                    Scope.value (fun () -> bytes (x.narrow (0L, first, min rows (x.shape[0] - first))))
+            }
+
     /// SHA-256 over names, types, shapes and contents, in hexadecimal: equal trees have equal hashes.
     let hash (tree: Tree) =
         use sha = IncrementalHash.CreateHash HashAlgorithmName.SHA256
@@ -85,7 +99,9 @@ module Tree =
             match leaf with
             | Value x ->
                 text (sprintf "%O %s\n" x.dtype (Shape.text x))
-                sha.AppendData(bytes x)
+
+                for part in parts x do
+                    sha.AppendData(part: byte[])
             | Real r -> text (sprintf "%s\n" (r.ToString "R"))
             | Whole i -> text (sprintf "%d\n" i)
 

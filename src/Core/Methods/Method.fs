@@ -176,6 +176,17 @@ module Method =
 
         { method with Before = before; Step = { method.Step with Adversaries = adversaries; Free = free } }
 
+    /// Whether the method, or a stage before it, makes adversarial views.
+    let rec hasAdversary method =
+        let isAdversarial stage =
+            match stage with
+            | Fit(_, m) -> hasAdversary m
+            | _ -> false
+
+        not method.Step.Adversaries.IsEmpty
+        || method.Step.Free.IsSome
+        || List.exists isAdversarial method.Before
+
     /// The same method with other views: every view of the image by this augmentation.
     let withView (view: View) method =
         let views = method.Step.Views |> List.map (fun spec -> { spec with Make = fun _ -> view })

@@ -41,8 +41,8 @@ module Rule =
         let names = all |> List.map _.Name
         sprintf "%s or %s" (names |> List.take (names.Length - 1) |> String.concat ", ") (List.last names)
 
-    /// A rule by name.
+    /// A rule by name, whatever its case.
     let find (name: string) : Result<Rule, Error> =
-        match all |> List.tryFind (fun rule -> rule.Name = name) with
+        match all |> List.tryFind (fun rule -> rule.Name = name.ToLowerInvariant()) with
         | Some rule -> Ok rule
         | None -> Error(Error.UnknownName("optimiser", name, all |> List.map _.Name))

@@ -7,6 +7,8 @@ open TorchSharp
 [<NoEquality; NoComparison>]
 type Transform = {
     Text: string
+    /// The learning rate, where the stage multiplies by one.
+    Rate: Schedule option
     Init: Parameters -> Tree
     /// Updates so far (gradients at first) and parameters to new updates and the next state. A parameter
     /// without a gradient is not in the updates, keeps its state and is left alone.
@@ -33,6 +35,7 @@ module Transform =
     // A stage that looks at nothing but one update and its parameter.
     let private pointwise text (f: Progress -> Tensor -> Tensor -> Tensor) = {
         Text = text
+        Rate = None
         Init = fun _ -> Map.empty
         Update =
             fun progress updates parameters state ->
@@ -48,7 +51,10 @@ module Transform =
         Tree.join state (Tree.under name (Tree.ofTensors values))
 
     /// Multiplies by a schedule: the learning rate.
-    let scale (rate: Schedule) = pointwise ("rate " + rate.Text) (fun progress g _ -> g * rate.Run progress)
+    let scale (rate: Schedule) = {
+        pointwise ("rate " + rate.Text) (fun progress g _ -> g * rate.Run progress) with
+            Rate = Some rate
+    }
 
     /// Adds decay times the parameter (L2 regularisation, coupled as in PyTorch's SGD).
     let weightDecay (decay: float) =
@@ -57,6 +63,7 @@ module Transform =
     // v becomes mu*v + g; the update is made of g and v.
     let private velocity text (mu: float) (update: Tensor -> Tensor -> Tensor) = {
         Text = sprintf "%s %g" text mu
+        Rate = None
         Init = fun parameters -> Tree.under "momentum" (zeros parameters)
         Update =
             fun _ updates _ state ->
@@ -74,6 +81,7 @@ module Transform =
     /// Adam (Kingma and Ba 2015, algorithm 1) with bias correction; the update before the learning rate.
     let adam (beta1: float) (beta2: float) (epsilon: float) = {
         Text = sprintf "Adam %g, %g" beta1 beta2
+        Rate = None
         Init =
             fun parameters ->
                 Tree.under "first" (zeros parameters)
@@ -142,6 +150,7 @@ module Transform =
 
         {
             Text = text
+            Rate = None
             Init = fun _ -> Map.empty
             Update =
                 fun progress updates parameters state ->
@@ -176,6 +185,7 @@ module Transform =
     /// Shortens all updates together to a joint length, where they are longer (PyTorch's clip_grad_norm_).
     let clipNorm (length: float) = {
         Text = sprintf "length at most %g" length
+        Rate = None
         Init = fun _ -> Map.empty
         Update =
             fun _ updates _ state ->
@@ -197,6 +207,7 @@ module Transform =
 
         {
             Text = sprintf "%s (%s alone)" stage.Text which.Text
+            Rate = stage.Rate
             Init = fun parameters -> stage.Init(those parameters parameters)
             Update =
                 fun progress updates parameters state ->
@@ -211,6 +222,7 @@ module Transform =
 
         {
             Text = stages |> List.map _.Text |> String.concat ", "
+            Rate = stages |> List.tryPick _.Rate
             Init =
                 fun parameters ->
                     named

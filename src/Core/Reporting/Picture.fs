@@ -87,12 +87,7 @@ module Picture =
 
         SkiaCodec.encodePng { Width = width; Height = height; Channels = channels; Pixels = pixels }
 
-    /// Writes such a grid of some samples, each image about as large as a thumb. ArgumentException where
-    /// count is below 1.
-    let save (path: string) count (a: Adversaries) : Result<unit, Error> =
-        let longer = int (max a.Original.shape[2] a.Original.shape[3])
-        let bytes = grid count (max 1 (112 / max 1 longer)) a
-
+    let private write (path: string) (bytes: byte[]) =
         try
             File.WriteAllBytes(path + ".part", bytes)
             File.Move(path + ".part", path, true)
@@ -100,3 +95,10 @@ module Picture =
         with
         | :? IOException
         | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
+
+    /// Writes such a grid of some samples as PNG, each image about as large as a thumb. BadOption where the file's
+    /// name has another ending; ArgumentException where count is below 1.
+    let save (path: string) count (a: Adversaries) : Result<unit, Error> =
+        let longer = int (max a.Original.shape[2] a.Original.shape[3])
+        FileName.requireEnding ".png" path
+        |> Result.bind (fun () -> grid count (max 1 (112 / max 1 longer)) a |> write path)

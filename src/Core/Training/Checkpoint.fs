@@ -36,6 +36,8 @@ type Checkpoint = {
     Configuration: Configuration
     Input: Input
     Deployment: Deployment
+    /// What decided the state; None where the file does not say it, and then it is not trained further.
+    Provenance: Provenance option
     /// Owned by who loaded it.
     State: State
 }
@@ -88,6 +90,9 @@ module Checkpoint =
                 "configuration", Configuration.toJson checkpoint.Configuration
                 "input", JsonText.write checkpoint.Input
                 "deployment", JsonText.write checkpoint.Deployment
+                match checkpoint.Provenance with
+                | Some provenance -> "provenance", JsonText.write provenance
+                | None -> ()
                 yield! further
             ]
 
@@ -161,11 +166,16 @@ module Checkpoint =
         let! configuration = field "configuration" |> Result.bind (Configuration.ofJson path)
         let! input = field "input" |> Result.bind (inputOf path)
         let! deployment = field "deployment" |> Result.bind (deploymentOf path)
+        let! provenance =
+            Map.tryFind "provenance" metadata
+            |> Option.traverseResult (JsonText.record Map.empty)
+            |> Result.mapError (saysNot path "what it was trained from")
 
         return {
             Configuration = configuration
             Input = input
             Deployment = deployment
+            Provenance = provenance
             State = State.ofTree tree
         }
     }

@@ -80,11 +80,21 @@ module Configuration =
 
     let private onCard (c: Configuration) = c.Device.StartsWith "cuda"
 
-    /// The same configuration with what depends on the machine decided, so that a manifest says what ran.
+    /// The same configuration with what depends on the machine decided and names as the registries have them, so that
+    /// a manifest says what ran.
     let settle (c: Configuration) =
         let hasFastBfloat16 () =
             let kind = if onCard c then DeviceType.CUDA else DeviceType.CPU
             Hardware.Devices() |> Seq.exists (fun d -> d.HasFastBfloat16 && d.Device.``type`` = kind)
+
+        let named find (known: string) = find known |> Result.defaultValue known
+
+        let c = {
+            c with
+                Method = c.Method |> named (Registry.find >> Result.map _.Name)
+                Network = c.Network |> Option.map (named (Zoo.named >> Result.map _.Name))
+                Optimizer = c.Optimizer |> Option.map (named (Rule.find >> Result.map _.Name))
+        }
 
         if c.Precision <> "auto" then c
         elif hasFastBfloat16 () then { c with Precision = "bfloat16" }
@@ -182,6 +192,11 @@ module Configuration =
     /// A method with a configuration's changes applied, to the stages before it too.
     let customise (c: Configuration) (m: Method) : Result<Method, Error> = result {
         let! threat = c.Threat |> Option.traverseResult Threat.parse
+
+        if threat.IsSome && not (Method.hasAdversary m) then
+            let problem = sprintf "'%s' has no adversary, in no stage, so it trains within no threat." m.Name
+            return! Error(Error.BadOption("--threat", problem))
+
         let m = threat |> Option.fold (fun m threat -> Method.withThreat threat m) m
 
         match c.Optimizer, c.LearningRate with
@@ -267,6 +282,7 @@ module Configuration =
         and! _ = atLeast 1 "--threads" c.Threads
         and! _ = atLeast 1 "--keep" c.Keep
         and! _ = rhythm c
+        and! _ = Catalogue.requireUsed c.Dataset c.Data
         and! _ = rate c.LearningRate
         and! precision = precision c
         and! device = device c.Device

@@ -29,7 +29,7 @@ module Encoder =
     // Copies, on a device, of what is deployed.
     let private create c input (deployment: Deployment) network (device: torch.Device) state =
         use _ = torch.NewDisposeScope()
-        let place (x: Tensor) = x.``to``(device).clone().DetachFromDisposeScope()
+        let own (x: Tensor) = x.``to``(device).clone().DetachFromDisposeScope()
         let who = deployment.Average |> Option.map Average |> Option.defaultValue Online
         let parameters, buffers = State.deployed who state
 
@@ -38,7 +38,7 @@ module Encoder =
             Input = input
             Network = network
             Branch = Branch deployment.Branch
-            Weights = Map.map (fun _ -> place) parameters, Map.map (fun _ -> place) buffers
+            Weights = Map.map (fun _ -> own) parameters, Map.map (fun _ -> own) buffers
             Device = device
         }
 
@@ -48,11 +48,17 @@ module Encoder =
         return create c input (Deployment.ofMethod true method) network device state
     }
 
-    /// What is deployed out of a checkpoint: copies of its own. The network has a head where its method is
-    /// registered.
-    let ofCheckpoint (checkpoint: Checkpoint) : Result<Encoder, Error> = result {
+    // The device that is asked for; else the one that the run was trained on where this machine has it, or the CPU.
+    let private place (asked: torch.Device option) (c: Configuration) =
+        match asked with
+        | Some device -> device
+        | None -> Configuration.device c.Device |> Result.defaultValue torch.CPU
+
+    /// What is deployed out of a checkpoint: copies of its own, on a device; None: the device that it was trained on
+    /// where this machine has it, or the CPU. The network has a head where its method is registered.
+    let ofCheckpoint device (checkpoint: Checkpoint) : Result<Encoder, Error> = result {
         let c, deployment = checkpoint.Configuration, checkpoint.Deployment
-        let! device = Configuration.device c.Device
+        let device = place device c
 
         let! network =
             if deployment.Registered then
@@ -72,99 +78,139 @@ module Encoder =
         Weights = encoder.Weights
     }
 
+    /// Images [n; c; h; w] in [0, 1] to features [n; f]; differentiable in the images.
+    let features (encoder: Encoder) : Tensor -> Tensor =
+        Network.encoder encoder.Branch encoder.Weights encoder.Network
+
     let private recipeOf (c: Configuration) =
         Registry.find c.Method |> Result.map _.Recipe |> Result.defaultValue SimClr.method.Recipe
 
-    /// Writes the encoder alone, as a .safetensors file that <c>load</c> reads and PyTorch as well: the
-    /// backbone's parameters and running statistics under PyTorch's names, those of the branch that is
-    /// deployed. Head, other branches, averages and the optimiser's state stay behind.
-    let save (path: string) (encoder: Encoder) : Result<unit, Error> = result {
-        let recipe = recipeOf encoder.Configuration
-
-        let c = {
-            encoder.Configuration with
-                Network = encoder.Configuration.Network |> Option.orElse (Some recipe.Network)
-                Device = "cpu"
-        }
-
-        let! backbone = Configuration.backboneOf c recipe [] encoder.Input
-
+    // Those of the backbone's tensors that are deployed, under PyTorch's names.
+    let private deployed (backbone: Network) (encoder: Encoder) =
         let wanted =
             Scope.value (fun () ->
                 let parameters, buffers = backbone.Init(Draw.create 0UL "names" [||])
                 Set.ofSeq (Seq.append parameters.Keys buffers.Keys))
 
-        let deployed (tensors: Map<string, Tensor>) =
+        let own (tensors: Map<string, Tensor>) =
             tensors
             |> Map.toList
             |> List.filter (fun (name, _) ->
                 Branch.ofName name |> Option.forall ((=) encoder.Branch) && wanted.Contains(Branch.stem name))
             |> List.map (fun (name, x) -> Branch.stem name, x)
 
-        let tensors = deployed (fst encoder.Weights) @ deployed (snd encoder.Weights)
+        own (fst encoder.Weights) @ own (snd encoder.Weights) |> Map.ofList
+
+    // A network of the user's own may have other tensors than the one that the configuration names, or compute
+    // something else with the same ones: a file of either would be read as another encoder.
+    let private isBackbone path (backbone: Network) (encoder: Encoder) tensors =
+        Scope.value (fun () ->
+            use _ = torch.no_grad ()
+
+            match StateDict.fit path backbone tensors with
+            | Error _ -> false
+            | Ok weights ->
+                let shape = [| 2L; encoder.Input.Channels; 32L; 32L |]
+                let pixels =
+                    Array.init (int (Array.reduce (*) shape)) (fun i -> float32 (i * 37 % 101) / 100.0f)
+                let images = torch.tensor(pixels).reshape(shape).``to`` encoder.Device
+                let own = features encoder images
+                let read = Network.encoder (Branch "") weights backbone images
+                own.shape = read.shape && own.allclose (read, 1e-3, 1e-4))
+
+    /// Writes the encoder alone, as a .safetensors file that <c>load</c> reads and PyTorch as well: the
+    /// backbone's parameters and running statistics under PyTorch's names, those of the branch that is
+    /// deployed. Head, other branches, averages and the optimiser's state stay behind, and so do the folders of the
+    /// machine that it was trained on. NotWritable where the network is not the one of the zoo that the configuration
+    /// names, BadOption where the file's name has another ending.
+    let save (path: string) (encoder: Encoder) : Result<unit, Error> = result {
+        do! FileName.requireEnding ".safetensors" path
+        let recipe = recipeOf encoder.Configuration
+
+        let c = {
+            encoder.Configuration with
+                Network = encoder.Configuration.Network |> Option.orElse (Some recipe.Network)
+                Device = "cpu"
+                Data = None
+                Given = None
+        }
+
+        let! backbone = Configuration.backboneOf c recipe [] encoder.Input
+        let tensors = deployed backbone encoder
+
+        if not (isBackbone path backbone encoder tensors) then
+            let reason =
+                sprintf
+                    "the encoder's network is not the '%s' that its configuration names, and only networks of the zoo are written; write the tensors of its Weights by Safetensors.write."
+                    c.Network.Value
+
+            return! Error(Error.NotWritable(path, reason))
 
         let metadata = Map [ "configuration", Configuration.toJson c; "input", JsonText.write encoder.Input ]
-
-        return! Safetensors.write path metadata (Tree.ofTensors (Map.ofList tensors))
+        return! Safetensors.write path metadata (Tree.ofTensors tensors)
     }
 
     // An encoder that `save` wrote.
-    let private ofSaved path (metadata: Map<string, string>) tree = result {
+    let private ofSaved device path (metadata: Map<string, string>) tree = result {
         let! c = Configuration.ofJson path metadata["configuration"]
         let! input =
             Map.tryFind "input" metadata
             |> Result.requireSome (Error.Damaged(path, "it does not say what images its network takes."))
             |> Result.bind (Checkpoint.inputOf path)
 
-        let! device = Configuration.device c.Device
+        let device = place device c
         let! network = Configuration.backboneOf c (recipeOf c) [] input
         use _ = torch.NewDisposeScope()
         let! parameters, buffers = StateDict.fit path network (Tree.toTensors tree)
-        let place (x: Tensor) = x.``to``(device).clone().DetachFromDisposeScope()
+        let own (x: Tensor) = x.``to``(device).clone().DetachFromDisposeScope()
 
         return {
             Configuration = c
             Input = input
             Network = network
             Branch = Branch ""
-            Weights = Map.map (fun _ -> place) parameters, Map.map (fun _ -> place) buffers
+            Weights = Map.map (fun _ -> own) parameters, Map.map (fun _ -> own) buffers
             Device = device
         }
     }
 
-    let private ofRun folder = result {
+    let private ofRun device folder = result {
         let! checkpoint, warning = Checkpoint.load folder
 
         try
-            let! encoder = ofCheckpoint checkpoint
+            let! encoder = ofCheckpoint device checkpoint
             return encoder, warning
         finally
             State.dispose checkpoint.State
     }
 
-    let private ofFile path = result {
+    let private ofFile device path = result {
         let! metadata, tree = Safetensors.read path
 
         try
             let isSaved = metadata.ContainsKey "configuration" && not (metadata.ContainsKey "deployment")
 
             if isSaved then
-                return! ofSaved path metadata tree
+                return! ofSaved device path metadata tree
             else
                 let! checkpoint = Checkpoint.ofTree path (metadata, tree)
-                return! ofCheckpoint checkpoint
+                return! ofCheckpoint device checkpoint
         finally
             for x in Tree.tensors tree do
                 x.Dispose()
     }
 
     /// The encoder in a run's folder or in a .safetensors file, be it a run's or one that <c>save</c> wrote;
-    /// with a warning where an older checkpoint was used.
-    let load (path: string) : Result<Encoder * string option, Error> =
+    /// with a warning where an older checkpoint was used. device: where it computes; None: the device that it was
+    /// trained on where this machine has it, or the CPU.
+    let loadOn (device: torch.Device option) (path: string) : Result<Encoder * string option, Error> =
         if Directory.Exists path then
-            ofRun path
+            ofRun device path
         else
-            ofFile path |> Result.map (fun encoder -> encoder, None)
+            ofFile device path |> Result.map (fun encoder -> encoder, None)
+
+    /// The same on the device that it was trained on where this machine has it, or the CPU.
+    let load path = loadOn None path
 
     /// The same encoder for many looks: batch norms merged into the weights before them (Jacob et al. 2018,
     /// section 3.2), images with their channels last. Its features differ from those of the encoder given by
@@ -178,7 +224,3 @@ module Encoder =
     /// Checks the encoder's convolutions for images of a shape [n; c; h; w], as evaluation computes them.
     let checkKernels (encoder: Encoder) (shape: int64[]) : Result<unit, Error> =
         KernelCheck.ofNetworks encoder.Device false true shape [ encoder.Network, encoder.Branch ]
-
-    /// Images [n; c; h; w] in [0, 1] to features [n; f]; differentiable in the images.
-    let features (encoder: Encoder) : Tensor -> Tensor =
-        Network.encoder encoder.Branch encoder.Weights encoder.Network

@@ -28,9 +28,16 @@ type Manifest = {
     /// Steps done, and steps in all.
     Step: int64
     Steps: int64
-    /// The loss of the last step.
-    Loss: float
+    /// The loss of the last step; None before the first.
+    Loss: float option
+    /// Seconds of all processes that trained the run, its stages included.
     Seconds: float
+    /// Images trained on.
+    Images: int64
+    /// What decides the weights besides the configuration; None while earlier stages are trained.
+    Provenance: Provenance option
+    /// What a reader of the figures must know: one sentence each.
+    Notes: string list
     /// Whether <c>--config</c> can repeat it: its method is a registered one.
     Repeatable: bool
     /// What ran, in full.
@@ -65,16 +72,24 @@ module Manifest =
     /// Writes <c>run.json</c> into a run's folder, whole or not at all.
     let save (folder: string) (manifest: Manifest) = JsonText.save (Path.Combine(folder, name)) manifest
 
-    /// Removes a run from its folder, so that another can replace it: its checkpoints, then its manifest.
-    let remove (folder: string) = result {
-        do! Checkpoint.remove folder
-        let path = Path.Combine(folder, name)
+    /// Removes a run from its folder, so that another can replace it: its checkpoints, then its manifest; stages:
+    /// the names of the stages that it may have trained or made before.
+    let remove (folder: string) (stages: string list) = result {
+        let delete path =
+            try
+                if Directory.Exists(Path.GetDirectoryName(path: string)) then File.Delete path
+                Ok()
+            with
+            | :? IOException
+            | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
 
-        try
-            if Directory.Exists folder then File.Delete path
-        with
-        | :? IOException
-        | :? UnauthorizedAccessException as e -> return! Error(Error.NotWritable(path, e.Message))
+        for stage in stages do
+            do! Checkpoint.remove (Path.Combine(folder, stage))
+            do! delete (Path.Combine(folder, stage, name))
+            do! delete (Path.Combine(folder, stage + ".safetensors"))
+
+        do! Checkpoint.remove folder
+        do! delete (Path.Combine(folder, name))
     }
 
     let private read (path: string) =
@@ -88,22 +103,51 @@ module Manifest =
         | :? UnauthorizedAccessException as e -> Error(Error.Damaged(path, e.Message))
 
     // The fields of a manifest that are read; the others may differ between versions.
-    type private Extract = { Configuration: JsonElement option; Repeatable: bool option; Step: int64 option }
+    type private Extract = {
+        Configuration: JsonElement option
+        Repeatable: bool option
+        Step: int64 option
+        Started: DateTimeOffset option
+        Seconds: float option
+        Notes: string list option
+    }
 
     let private extract path (text: string) : Result<Extract, Error> =
         JsonText.tryRead text
         |> Result.requireSome (Error.Damaged(path, "it is not JSON with a run's configuration."))
+
+    let private found folder =
+        let path = Path.Combine(folder, name)
+        read path |> Result.bind (extract path) |> Result.toOption
+
+    /// When the run in a folder started, the seconds that it has taken, and its notes: now, 0 and none where
+    /// run.json does not say it.
+    let sofar (folder: string) : DateTimeOffset * float * string list =
+        match found folder with
+        | Some found ->
+            let seconds = found.Seconds |> Option.filter (fun s -> Double.IsFinite s && s >= 0.0)
+
+            Option.defaultValue DateTimeOffset.Now found.Started,
+            Option.defaultValue 0.0 seconds,
+            Option.defaultValue [] found.Notes
+        | None -> DateTimeOffset.Now, 0.0, []
+
+    let private composed path =
+        let why = "its method was composed in a script and is not registered; run that script again."
+        Error(Error.Damaged(path, why))
+
+    /// Refuses a run whose method is not registered.
+    let requireRegistered (folder: string) : Result<unit, Error> =
+        match found folder with
+        | Some { Repeatable = Some false } -> composed (Path.Combine(folder, name))
+        | _ -> Ok()
 
     /// The configuration in a manifest, or in a file that holds a configuration alone. Error for that of a run
     /// whose method is not registered.
     let configuration (path: string) = result {
         let! text = read path
         let! found = extract path text
-
-        if found.Repeatable = Some false then
-            let why = "its method was composed in a script and is not registered; run that script again."
-            return! Error(Error.Damaged(path, why))
-
+        if found.Repeatable = Some false then return! composed path
         let alone = found.Configuration |> Option.map _.GetRawText()
         return! Configuration.ofJson path (Option.defaultValue text alone)
     }
@@ -114,12 +158,18 @@ module Manifest =
         return checkpoint.Configuration
     }
 
-    /// The configuration of the run in a folder: that of its newest good checkpoint or, where the run is
-    /// still at the stages before its own training, of its manifest.
+    /// The configuration of the run in a folder: that of its newest good checkpoint or, where the run has made
+    /// no step of its own yet, of its manifest.
     let ofRun (folder: string) = result {
         let manifest = Path.Combine(folder, name)
 
-        if Checkpoint.existsIn folder || not (File.Exists manifest) then
+        if File.Exists folder then
+            let advice =
+                sprintf
+                    "'%s' is a file; give the run's folder. To resume from an older checkpoint, copy it to a folder of its own as checkpoint.safetensors and resume that."
+                    folder
+            return! Error(Error.BadOption("--resume", advice))
+        elif Checkpoint.existsIn folder || not (File.Exists manifest) then
             return! ofCheckpoint folder
         else
             let! text = read manifest

@@ -5,7 +5,15 @@ open System.Diagnostics
 open System.Threading
 open FsToolkit.ErrorHandling
 
-/// Where a run leaves its traces, who watches it, and who may stop it.
+/// What happens where a run's folder holds a run already.
+[<RequireQualifiedAccess>]
+type Existing =
+    | Refuse
+    /// It is removed, once all that can be checked of the new one is.
+    | Replace
+    | Resume
+
+/// Output folder, progress callback and cancellation token of a run.
 [<NoEquality; NoComparison>]
 type Journal = {
     /// For checkpoints and the manifest; None keeps nothing on disk.
@@ -14,10 +22,50 @@ type Journal = {
     Watch: Event -> unit
     /// When cancelled, the run ends within a step with a checkpoint and Error.Interrupted.
     Stop: CancellationToken
-    /// Go on with what the folder holds.
-    Resumes: bool
+    Existing: Existing
     /// The method is registered, so a manifest or a checkpoint can name it.
     Registered: bool
+}
+
+/// Time since a run's first start, over all processes that trained it.
+[<NoEquality; NoComparison>]
+type RunClock = {
+    Started: DateTimeOffset
+    Seconds: unit -> float
+    /// Notes of the manifest so far.
+    Notes: string list
+}
+
+[<RequireQualifiedAccess>]
+module RunClock =
+
+    /// That of the run of a journal, from now on: a resumed one continues where its manifest says that it was.
+    let start journal : RunClock =
+        let started, before, notes =
+            match journal.Folder with
+            | Some folder when journal.Existing = Existing.Resume -> Manifest.sofar folder
+            | _ -> DateTimeOffset.Now, 0.0, []
+
+        let watch = Stopwatch.StartNew()
+
+        {
+            Started = started
+            Seconds = fun () -> before + watch.Elapsed.TotalSeconds
+            Notes = notes
+        }
+
+/// A training that is ready to run, and what its manifest says of it.
+[<NoEquality; NoComparison>]
+type Prepared = {
+    Configuration: Configuration
+    Training: Training
+    Provenance: Provenance
+    Clock: RunClock
+    /// Sentences for a reader of the figures, besides those of the manifest.
+    Notes: string list
+    /// Steps done, and the state after them.
+    Step: int64
+    From: unit -> State
 }
 
 /// One method trained, with a checkpoint and the manifest written in the configuration's rhythm and at the end.
@@ -44,39 +92,45 @@ module Run =
             else
                 None
 
-    let private save journal (configuration: Configuration) (training: Training) started (clock: Stopwatch) =
-        fun (event: Event) best (checkpoint: Checkpoint) ->
-            match journal.Folder with
-            | None -> Ok()
-            | Some folder -> result {
-                do! Checkpoint.save folder (Option.defaultValue 2 configuration.Keep) checkpoint
+    let private manifest journal (p: Prepared) step loss : Manifest = {
+        Configuration = p.Configuration
+        Environment = Platform.current ()
+        Started = p.Clock.Started
+        Step = step
+        Steps = Training.steps p.Training
+        Loss = loss
+        Seconds = p.Clock.Seconds()
+        Images = p.Training.Dataset.Count
+        Provenance = Some p.Provenance
+        Repeatable = journal.Registered
+        Notes = List.distinct (p.Clock.Notes @ p.Notes)
+        Composition = Card.text p.Training.Method
+    }
 
-                match best with
-                | Some loss -> do! Checkpoint.saveBest folder loss checkpoint
-                | None -> ()
+    let private save journal (p: Prepared) (event: Event) best (checkpoint: Checkpoint) =
+        match journal.Folder with
+        | None -> Ok()
+        | Some folder -> result {
+            do! Checkpoint.save folder (Option.defaultValue 2 p.Configuration.Keep) checkpoint
 
-                do!
-                    Manifest.save folder {
-                        Configuration = configuration
-                        Environment = Platform.current ()
-                        Started = started
-                        Step = event.At.Step
-                        Steps = event.At.Steps
-                        Loss = event.Loss
-                        Seconds = clock.Elapsed.TotalSeconds
-                        Repeatable = journal.Registered
-                        Composition = Card.text training.Method
-                    }
-              }
+            match best with
+            | Some loss -> do! Checkpoint.saveBest folder loss checkpoint
+            | None -> ()
+
+            do! manifest journal p event.At.Step (Some event.Loss) |> Manifest.save folder
+          }
 
     /// Trains from a state to the end; the encoder belongs to the caller.
-    let train journal (configuration: Configuration) (training: Training) from : Result<Encoder, Error> =
+    let train journal (p: Prepared) : Result<Encoder, Error> =
+        let configuration, training = p.Configuration, p.Training
         let input = Dataset.input training.Dataset
-        let save = save journal configuration training DateTimeOffset.Now (Stopwatch.StartNew())
         let since = Stopwatch.StartNew()
         let sofar =
-            journal.Folder |> Option.filter (fun _ -> journal.Resumes) |> Option.bind Checkpoint.bestLoss
+            journal.Folder
+            |> Option.filter (fun _ -> journal.Existing = Existing.Resume)
+            |> Option.bind Checkpoint.bestLoss
         let best = Best sofar
+        let notes = ref p.Notes
 
         let finish (event: Event) best =
             let state = event.Snapshot()
@@ -84,10 +138,11 @@ module Run =
             try
                 result {
                     do!
-                        save event best {
+                        save journal p event best {
                             Configuration = configuration
                             Input = input
                             Deployment = Deployment.ofMethod journal.Registered training.Method
+                            Provenance = Some p.Provenance
                             State = state
                         }
 
@@ -106,7 +161,8 @@ module Run =
                 State.dispose state
 
         let advance rhythm (event: Event) =
-            journal.Watch event
+            journal.Watch { event with Notes = notes.Value }
+            notes.Value <- []
             let best = if configuration.KeepBest then best.After event else None
             let isLast = event.At.IsFinished || journal.Stop.IsCancellationRequested
 
@@ -123,8 +179,15 @@ module Run =
                     (snd training.Method.Deploy)
                     training.Dataset.Images.shape
 
+            // Before the first step, so that a run that is killed says what it was.
+            do!
+                journal.Folder
+                |> Option.traverseResult (fun folder ->
+                    manifest journal p p.Step None |> Manifest.save folder)
+                |> Result.map ignore
+
             let outcome =
-                Training.events training from
+                Training.events training p.From
                 |> Seq.map (Result.bind (advance rhythm))
                 |> Seq.tryPick (fun outcome ->
                     match outcome with
@@ -134,9 +197,11 @@ module Run =
 
             return!
                 outcome
-                |> Option.defaultValue (
+                |> Option.defaultWith (fun () ->
                     Error(
-                        Error.BadOption("--epochs", "the run is finished already; there is nothing to train.")
-                    )
-                )
+                        Error.BadOption(
+                            "--epochs",
+                            "the run is finished already; there is nothing to train."
+                        )
+                    ))
         }

@@ -33,8 +33,10 @@ module Safetensors =
         |> Convert.ToHexString
         |> _.ToLowerInvariant()
 
-    /// The file's bytes for a tree and further metadata.
+    /// The file's bytes for a tree and further metadata. Its metadata says <c>"format": "pt"</c>, without which other
+    /// programs refuse it.
     let encode (metadata: Map<string, string>) (tree: Tree) : byte[] =
+        let metadata = Map.add "format" "pt" metadata
         let tensors =
             tree
             |> Map.toList

@@ -18,37 +18,32 @@ module Stages =
         Precision: Precision
         Device: torch.Device
         Dataset: Dataset
+        /// SHA-256 of the data set.
+        Data: string
         Journal: Journal
+        Clock: RunClock
+        /// Sentences that the next event brings to whoever watches.
+        Notes: ResizeArray<string>
     }
 
-    // --- what is made without training, on disk
+    let private isResumed journal = journal.Existing = Existing.Resume
 
-    let private ofArtifact artifact : Tree =
-        match artifact with
-        | Labels labels -> Tree.under "labels" (Tree.ofTensors labels)
-        | Images images -> Map [ "images", Value images ]
-        | Trained model -> Tree.ofTensors (fst model.Weights)
+    let private takeNotes plan =
+        let notes = List.ofSeq plan.Notes
+        plan.Notes.Clear()
+        notes
 
-    let private toArtifact (tree: Tree) =
-        match Map.tryFind "images" tree with
-        | Some(Value images) -> Images images
-        | _ -> Labels(Tree.toTensors (Tree.within "labels" tree))
+    // --- what is made without training
 
     let private fileOf plan name =
         plan.Journal.Folder |> Option.map (fun folder -> Path.Combine(folder, name + ".safetensors"))
 
-    let private store plan name artifact =
-        match fileOf plan name with
-        | Some path ->
-            try
-                Safetensors.write path Map.empty (ofArtifact artifact)
-            with
-            | :? IOException
-            | :? UnauthorizedAccessException as e -> Error(Error.NotWritable(path, e.Message))
-        | None -> Ok()
+    let private keyOf plan (work: Named<Workshop -> Artifact>) made =
+        Provenance.create plan.Data plan.Configuration plan.Method made
+        |> Provenance.ofStage work.Text plan.Configuration.Seed
 
     // Takes the tensors out of all scopes; the run disposes them at its end.
-    let private make plan name (work: Named<Workshop -> Artifact>) made = result {
+    let private make plan name (work: Named<Workshop -> Artifact>) key made = result {
         let title = plan.Configuration.Method + "/" + name
         let count = int plan.Dataset.Count
 
@@ -65,6 +60,7 @@ module Stages =
                 }
                 Loss = nan
                 Measures = []
+                Notes = takeNotes plan
                 Took = 0.0
                 Waited = 0.0
                 Snapshot = fun () -> invalidOp "a stage without training has no state."
@@ -85,47 +81,98 @@ module Stages =
                         Report = report
                     }
 
-                Tree.tensors (ofArtifact artifact) |> Seq.filter scope.Contains |> List.ofSeq |> Scope.adopt
+                ArtifactFile.tensors artifact |> Seq.filter scope.Contains |> List.ofSeq |> Scope.adopt
                 artifact
 
-            do! store plan name artifact
+
+            do!
+                fileOf plan name
+                |> Option.traverseResult (fun path -> ArtifactFile.write path key artifact)
+                |> Result.map ignore
             return artifact
         with :? OperationCanceledException ->
             return! Error Error.Interrupted
     }
 
     let private making plan name work made =
+        let key = keyOf plan work made
+
         match fileOf plan name with
-        | Some path when plan.Journal.Resumes && File.Exists path ->
-            Safetensors.read path |> Result.map (snd >> toArtifact)
-        | _ -> make plan name work made
+        | Some path when isResumed plan.Journal && File.Exists path ->
+            ArtifactFile.read path key
+            |> Result.bind (fun found ->
+                match found with
+                | Some artifact -> Ok artifact
+                | None ->
+                    let note = sprintf "'%s' was made from other data or settings and is made again." path
+                    plan.Notes.Add note
+                    make plan name work key made)
+        | _ -> make plan name work key made
 
     // --- what is trained
 
     let private share plan stage = Configuration.share plan.Configuration plan.Method stage
 
-    let private fit plan journal (configuration: Configuration) (method: Method) made = result {
-        let training epochs =
-            let c = { configuration with Epochs = epochs }
-            Preparation.training c method plan.Precision plan.Device plan.Dataset made
+    let private bad option problem = Error(Error.BadOption(option, problem))
+
+    // Trains from the start, or from a checkpoint that is of this very run.
+    let private fit plan journal clock (configuration: Configuration) (method: Method) made = result {
+        let epochs = share plan method |> Option.defaultValue method.Recipe.Epochs
+        let provenance = Provenance.create plan.Data configuration method made
+
+        let prepared step from = result {
+            let c = { configuration with Epochs = Some epochs }
+            let! training = Preparation.training c method plan.Precision plan.Device plan.Dataset made
+            Epochs.warmUpNote method (Training.steps training) epochs |> Option.iter plan.Notes.Add
+
+            return {
+                Configuration = configuration
+                Training = training
+                Provenance = provenance
+                Clock = clock
+                Notes = takeNotes plan
+                Step = step
+                From = from training
+            }
+        }
 
         match journal.Folder with
-        | Some folder when journal.Resumes && Checkpoint.existsIn folder ->
-            let! checkpoint, _ = Checkpoint.load folder
+        | Some folder when isResumed journal && Checkpoint.existsIn folder ->
+            let! checkpoint, warning = Checkpoint.load folder
 
             try
-                if checkpoint.State.Progress.IsFinished && method.Name <> plan.Method.Name then
+                warning |> Option.iter plan.Notes.Add
+                do! Decisions.requireSame checkpoint.Configuration configuration |> Result.mapError List.head
+
+                match checkpoint.Provenance with
+                | Some before -> do! Provenance.requireSame folder before provenance
+                | None ->
+                    return!
+                        Error(Error.Damaged(folder, "its checkpoint does not say what it was trained from."))
+
+                let at = checkpoint.State.Progress
+
+                if at.IsFinished && method.Name <> plan.Method.Name then
                     let c, input = checkpoint.Configuration, checkpoint.Input
                     return! Encoder.ofState c input method plan.Device checkpoint.State
+                elif at.IsFinished && epochs = at.Epochs then
+                    return!
+                        bad
+                            "--epochs"
+                            (sprintf
+                                "the run is finished: it has trained its %d epochs; give more to train it further."
+                                epochs)
                 else
-                    let! training = training (Some checkpoint.State.Progress.Epochs)
-                    let from () = State.onDevice plan.Device checkpoint.State
-                    return! Run.train journal configuration training from
+                    let! at, note = Epochs.extend epochs at
+                    Option.iter plan.Notes.Add note
+                    let state = { checkpoint.State with Progress = at }
+                    let! prepared = prepared at.Step (fun _ () -> State.onDevice plan.Device state)
+                    return! Run.train journal prepared
             finally
                 State.dispose checkpoint.State
         | _ ->
-            let! training = training (share plan method)
-            return! Run.train journal configuration training (fun () -> Training.start training)
+            let! prepared = prepared 0L (fun training () -> Training.start training)
+            return! Run.train journal prepared
     }
 
     // A stage's own run: in a folder below, and named so that it can be found and evaluated by itself.
@@ -143,25 +190,17 @@ module Stages =
 
         result {
             do! folder |> Option.traverseResult Checkpoint.prepare |> Result.map ignore
-            return! fit plan { plan.Journal with Folder = folder } configuration method made
+            let journal = { plan.Journal with Folder = folder }
+            return! fit plan journal (RunClock.start journal) configuration method made
         }
 
     let private namedRun plan name = plan.Configuration.Given |> Option.bind (Map.tryFind name)
 
-    // A run, or NETWORK:FILE for weights of another program. Where programs differ in what they normalise by,
-    // it is taken to be what the run normalises by.
+    // A run, or NETWORK@NORMALISE:FILE for weights of another program.
     let private open' plan (named: string) : Result<Encoder, Error> =
-        let run () = Encoder.load named |> Result.map fst
-
-        match named.IndexOf ':' with
-        | at when at > 0 ->
-            match Zoo.named named[.. at - 1] with
-            | Ok architecture ->
-                let own = plan.Dataset.Mean, plan.Dataset.Std
-                let normalise = Pretrained.usual architecture.Name |> Result.defaultValue own
-                Pretrained.load architecture.Name normalise plan.Device named[at + 1 ..]
-            | Error _ -> run ()
-        | _ -> run ()
+        match ExternalWeights.parse named with
+        | Some external -> ExternalWeights.load plan.Device external
+        | None -> Encoder.loadOn (Some plan.Device) named |> Result.map fst
 
     let private load plan path = result {
         let! encoder = open' plan path
@@ -171,13 +210,7 @@ module Stages =
         else
             (encoder :> IDisposable).Dispose()
 
-            return!
-                Error(
-                    Error.BadOption(
-                        "--given",
-                        sprintf "'%s' takes images of %d channel(s)." path encoder.Input.Channels
-                    )
-                )
+            return! bad "--given" (sprintf "'%s' takes images of %d channel(s)." path encoder.Input.Channels)
     }
 
     // --- all of it
@@ -185,7 +218,7 @@ module Stages =
     let private tensors artifact =
         match artifact with
         | Trained model -> Seq.append (Map.values (fst model.Weights)) (Map.values (snd model.Weights))
-        | other -> Tree.tensors (ofArtifact other)
+        | other -> ArtifactFile.tensors other
 
     let private bring plan made stage : Result<string * Artifact, Error> = result {
         let name = Stage.name stage
@@ -203,21 +236,38 @@ module Stages =
         | Given(_, advice), None -> return! Error(Error.BadOption("--given", advice))
     }
 
-    // The manifest of a run that trains something else first, so that it can go on from there.
+    // The manifest of a run that trains something else first, so that it can be resumed there, and the time that
+    // its stages took.
     let private announce plan =
         match plan.Journal.Folder with
-        | Some folder when not plan.Method.Before.IsEmpty && not (Manifest.existsIn folder) ->
+        | Some folder when not plan.Method.Before.IsEmpty && not (Checkpoint.existsIn folder) ->
             Manifest.save folder {
                 Configuration = plan.Configuration
                 Environment = Platform.current ()
-                Started = DateTimeOffset.Now
+                Started = plan.Clock.Started
                 Step = 0L
                 Steps = 0L
-                Loss = 0.0
-                Seconds = 0.0
+                Loss = None
+                Seconds = plan.Clock.Seconds()
+                Images = plan.Dataset.Count
+                Provenance = None
                 Repeatable = plan.Journal.Registered
+                Notes = List.distinct (plan.Clock.Notes @ List.ofSeq plan.Notes)
                 Composition = Card.text plan.Method
             }
+        | _ -> Ok()
+
+    // The run that stands in the folder gives way, with what its stages left.
+    let private replace plan =
+        match plan.Journal.Folder with
+        | Some folder when plan.Journal.Existing = Existing.Replace ->
+            let before =
+                Manifest.ofRun folder
+                |> Result.bind (fun c -> Registry.find c.Method)
+                |> Result.map _.Before
+                |> Result.defaultValue []
+
+            Manifest.remove folder (List.distinct (List.map Stage.name (before @ plan.Method.Before)))
         | _ -> Ok()
 
     let private all plan : Result<Encoder, Error> =
@@ -236,10 +286,15 @@ module Stages =
 
             result {
                 do! bringAll named
+                if plan.Journal.Stop.IsCancellationRequested then return! Error Error.Interrupted
                 do! plan.Journal.Folder |> Option.traverseResult Checkpoint.prepare |> Result.map ignore
+                do! replace plan
                 do! announce plan
-                do! bringAll others
-                return! fit plan plan.Journal plan.Configuration plan.Method made
+                // Told whether a stage ends or is stopped.
+                let brought = bringAll others
+                do! announce plan
+                do! brought
+                return! fit plan plan.Journal plan.Clock plan.Configuration plan.Method made
             }
         finally
             for x in made |> Map.values |> Seq.collect tensors do
@@ -260,7 +315,10 @@ module Stages =
             Precision = precision
             Device = device
             Dataset = dataset
+            Data = Provenance.ofDataset dataset
             Journal = journal
+            Clock = RunClock.start journal
+            Notes = ResizeArray()
         }
 
         return!

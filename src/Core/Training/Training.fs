@@ -31,6 +31,8 @@ type Event = {
     /// NaN for a stage without training, where a step is an image.
     Loss: float
     Measures: (string * float) list
+    /// What a reader of the figures must know from here on, one sentence each.
+    Notes: string list
     /// Seconds that the step took, and those of them in which it waited for its images.
     Took: float
     Waited: float
@@ -60,6 +62,9 @@ module Training =
         max 1 (n / batch + (if n % batch > 1 then 1 else 0))
 
     let private stepsPerEpoch training = batchesPerEpoch training * training.Method.Recipe.Replays
+
+    /// Steps of a whole run.
+    let steps training = int64 (stepsPerEpoch training) * int64 training.Epochs
 
     // The batches of an epoch: each is a permutation of its own.
     let private batches training epoch =
@@ -308,6 +313,7 @@ module Training =
                         At = next.Progress
                         Loss = outcome.Loss
                         Measures = outcome.Measures
+                        Notes = []
                         Took = clock.Elapsed.TotalSeconds
                         Waited = waiting.Elapsed.TotalSeconds
                         Snapshot = fun () -> State.copy state.Value

@@ -1,0 +1,50 @@
+namespace AdvContrast.Core
+
+/// What a run's number of epochs means for its schedules.
+[<RequireQualifiedAccess>]
+module Epochs =
+
+    /// Where a resumed run stands when it has this many epochs in all, and a sentence where that is another number
+    /// than before. Error for fewer than it has begun.
+    let extend epochs (at: Progress) : Result<Progress * string option, Error> =
+        let begun = at.Epoch + (if at.StepInEpoch > 0 then 1 else 0)
+
+        if epochs = at.Epochs then
+            Ok(at, None)
+        elif epochs < begun || epochs = begun && at.StepInEpoch = 0 then
+            let problem =
+                sprintf "the run has trained %d of %d epochs; give more than %d." begun at.Epochs begun
+            Error(Error.BadOption("--epochs", problem))
+        else
+            let note =
+                sprintf
+                    "From step %d on the run has %d epochs instead of %d: schedules, as the cosine decay of the learning rate, are those of a run of %d epochs, so the learning rate changes at that step."
+                    at.Step
+                    epochs
+                    at.Epochs
+                    epochs
+
+            Ok({ at with Epochs = epochs }, Some note)
+
+    /// A sentence where the learning rate of a method rises until the last of a run's steps, so that the run is all
+    /// warm-up.
+    let warmUpNote (method: Method) (steps: int64) epochs =
+        let start = Progress.start (int (steps / int64 epochs)) epochs
+        let at step = Seq.init (int step) ignore |> Seq.fold (fun p () -> Progress.next p) start
+
+        match method.Recipe.Optimizer.Rate with
+        | Some rate when steps > 1L ->
+            let rates =
+                [ for step in 0L .. max 1L (steps / 16L) .. steps - 1L -> rate.Run(at step) ]
+                @ [ rate.Run(at (steps - 1L)) ]
+            let last = List.last rates
+
+            if last > rates.Head && last >= List.max rates then
+                let text =
+                    sprintf
+                        "The learning rate still warms up when the run ends: its last step has %.3g and none follows at the peak or below; more epochs, or --optimizer, change that."
+                        last
+                Some text
+            else
+                None
+        | _ -> None

@@ -1,0 +1,68 @@
+namespace AdvContrast.Core
+
+open FsToolkit.ErrorHandling
+
+/// Weights of another program that stand for a stage of a method: <c>NETWORK@NORMALISE:FILE</c>.
+type ExternalWeights = {
+    /// A network of the zoo.
+    Network: string
+    /// What images are normalised by, as <c>Pretrained.normalisation</c> reads it; None for what is usual for the
+    /// network, where something is.
+    Normalise: string option
+    Path: string
+}
+
+[<RequireQualifiedAccess>]
+module ExternalWeights =
+
+    /// Those that a text names; None where it begins with no network of the zoo, and so names a run.
+    let parse (text: string) : ExternalWeights option =
+        match text.IndexOf ':' with
+        | at when at > 0 ->
+            let network, normalise =
+                match text[.. at - 1].Split('@', 2) with
+                | [| network; normalise |] -> network, Some normalise
+                | parts -> parts[0], None
+
+            Zoo.named network
+            |> Result.toOption
+            |> Option.map (fun found -> {
+                Network = found.Name
+                Normalise = normalise
+                Path = text[at + 1 ..]
+            })
+        | _ -> None
+
+    // ImageNet's for the networks that have ImageNet's stem.
+    let private usual (external: ExternalWeights) =
+        match external.Normalise, Pretrained.usual external.Network with
+        | Some normalise, _ -> Some normalise
+        | None, Ok _ -> Some "imagenet"
+        | None, Error _ -> None
+
+    /// The text with the normalisation in it where one is usual, so that a manifest says it; a run's name as it is.
+    let settle (text: string) =
+        parse text
+        |> Option.bind (fun external ->
+            usual external |> Option.map (fun n -> sprintf "%s@%s:%s" external.Network n external.Path))
+        |> Option.defaultValue text
+
+    /// The encoder that they are, on a device; it belongs to the caller.
+    let load device (external: ExternalWeights) : Result<Encoder, Error> =
+        match usual external with
+        | None ->
+            let form = sprintf "%s@none:%s" external.Network external.Path
+
+            let problem =
+                sprintf
+                    "say what '%s' was trained with, as in %s; or imagenet, cifar10, cifar100 or MEAN/STD for none."
+                    external.Path
+                    form
+
+            Error(Error.BadOption("--given", problem))
+        | normalise ->
+            Pretrained.byName external.Network normalise device external.Path
+            |> Result.mapError (fun error ->
+                match error with
+                | Error.BadOption("--normalise", problem) -> Error.BadOption("--given", problem)
+                | other -> other)
