@@ -153,6 +153,26 @@ let tests =
                 File.Move(other, file)
                 Expect.equal (resumed there run ignore) whole "moved alone"))
 
+        test "a data set's hash is of pixels, labels, order and normalisation" (fun () ->
+            let hashOf (pixels: float[]) (labels: int64[]) change =
+                use images = tensor [ 3; 1; 1; 2 ] pixels
+                use data = Dataset.ofTensors "three" images (torch.tensor labels)
+                Provenance.ofDataset (change data)
+
+            let pixels = [| 0.1; 0.2; 0.3; 0.4; 0.5; 0.6 |]
+            let first = hashOf pixels [| 0L; 1L; 1L |] id
+            Expect.equal (hashOf pixels [| 0L; 1L; 1L |] id) first "the same"
+
+            for what, other in
+                [
+                    "a pixel", hashOf (Array.updateAt 3 0.41 pixels) [| 0L; 1L; 1L |] id
+                    "a label", hashOf pixels [| 0L; 1L; 0L |] id
+                    "the order", hashOf (Array.append pixels[2..] pixels[..1]) [| 1L; 1L; 0L |] id
+                    "what images are normalised by",
+                    hashOf pixels [| 0L; 1L; 1L |] (fun d -> { d with Mean = [ 0.5 ] })
+                ] do
+                Expect.notEqual other first what)
+
         test "another run in a stage's place is refused" (fun () ->
             inFolder (fun folder ->
                 let teacher, run = path [ folder; "teacher" ], path [ folder; "run" ]

@@ -104,7 +104,7 @@ let tests =
                         Threats = [ "linf:0.05" ]
                         Notes = Some notes
                 }
-                let run classify images =
+                let labelled y classify images =
                     // Stops in the first stage, with its notes left.
                     use stop = new CancellationTokenSource()
                     let report (what: string) _ = if what.EndsWith "apgd-t" then stop.Cancel()
@@ -112,11 +112,23 @@ let tests =
                     Expect.equal (stopped |> Result.map ignore) (Error [ Error.Interrupted ]) "stopped"
                     File.ReadAllText notes
 
-                let key (text: string) = text[.. text.IndexOf "\"stage\""]
+                let run classify images = labelled y classify images
+                let key (text: string) = text[text.IndexOf "\"key\"" .. text.IndexOf "\"stage\""]
                 let first = key (run classify images)
                 Expect.equal (key (run classify images)) first "the same again"
                 Expect.notEqual (key (run (fun x -> classify x * 2.0) images)) first "another classifier"
-                Expect.notEqual (key (run classify (images * 0.5))) first "other images"))
+                Expect.notEqual (key (run classify (images * 0.5))) first "other images"
+                Expect.notEqual (key (labelled (y.roll (1L, 0L)) classify images)) first "other labels"
+
+                // Notes of something else are not used, and this is told beside the figure.
+                let brief = { e with Attacks = [ "autoattack-rand" ] }
+                let found = Expect.wantOk (measure brief classify images y) "measured"
+                Expect.exists found[1].Flags _.Contains("another measurement") "told"
+                let again = Expect.wantOk (measure brief classify images y) "measured again"
+                Expect.equal again[1].Correct found[1].Correct "the same figure"
+                Expect.isFalse
+                    (again[1].Flags |> Seq.exists _.Contains("another measurement"))
+                    "no notes left"))
 
         test "a stop ends it at the next look" (fun () ->
             let classify, images, y = crowd 5 6

@@ -131,7 +131,7 @@ module Configuration =
             match (if torch.cuda.is_available () then torch.cuda.device_count () else 0) with
             | 0 ->
                 refuse
-                    "takes an NVIDIA card, its driver, and a libtorch built with CUDA; libtorch sees no card here."
+                    "takes an NVIDIA card, its driver, and a libtorch built with CUDA; libtorch sees no card here. --device cpu computes without one."
             | count when index >= count ->
                 refuse (sprintf "is not there: libtorch sees cuda:0 to cuda:%d." (count - 1))
             | _ -> Ok(torch.device name)
