@@ -6,31 +6,40 @@ open System.IO
 open Expecto
 open AdvContrast.Core
 open FsToolkit.ErrorHandling
+open AdvContrast
 open AdvContrast.Testing
 open Arrays
 open Laws
 open Working
 
-// A copy with some of its bytes changed, left out, doubled or exchanged for a piece of JSON.
+// A damaged copy, or one in which a piece of JSON stands for some bytes.
 let private mutated (source: Source) (bytes: byte[]) =
-    let pieces = [ "null"; "{}"; "[]"; "-1"; "1e999"; "NaN"; "\"\\ud800\""; "99999999999999999999"; "\""; "}" ]
+    let pieces = [
+        "null"
+        "{}"
+        "[]"
+        "-1"
+        "1e999"
+        "NaN"
+        "\"\\ud800\""
+        "99999999999999999999"
+        "\""
+        "}"
+    ]
 
-    (bytes, [ 1 .. source.Whole(1, 3) ])
-    ||> List.fold (fun bytes _ ->
+    if source.Whole(0, 1) = 0 then
+        Mutation.mutate (source.Whole(0, 1_000_000)) bytes
+    else
         let at = source.Whole(0, bytes.Length - 1)
-        let until = min bytes.Length (at + source.Whole(1, 12))
-
-        match source.Whole(0, 4) with
-        | 0 -> Array.updateAt at (byte (source.Whole(0, 255))) bytes
-        | 1 -> if bytes.Length > 20 then Array.concat [ bytes[.. at - 1]; bytes[until..] ] else bytes
-        | 2 -> Array.concat [ bytes[.. until - 1]; bytes[at..] ]
-        | 3 -> if at > 10 then bytes[.. at - 1] else bytes
-        | _ ->
-            let piece = Text.Encoding.UTF8.GetBytes(source.Among pieces)
-            Array.concat [ bytes[.. at - 1]; piece; bytes[until..] ])
+        let piece = Text.Encoding.UTF8.GetBytes(source.Among pieces)
+        Array.concat [ bytes[.. at - 1]; piece; bytes[min bytes.Length (at + source.Whole(1, 12)) ..] ]
 
 let private manifest: Manifest = {
-    Configuration = { brief "acl-ds" with Threat = Some "linf:0.1"; Given = Some(Map [ "teacher", "runs/x" ]) }
+    Configuration = {
+        brief "acl-ds" with
+            Threat = Some "linf:0.1"
+            Given = Some(Map [ "teacher", "runs/x" ])
+    }
     Environment = Platform.current ()
     Started = DateTimeOffset.UnixEpoch
     Step = 0L
