@@ -56,7 +56,7 @@ let private gradient (network: Network) weights dtype isLast isFolded (images: T
     let output, _ = network.Apply (call clean Eval) parameters buffers leaf
     (torch.autograd.grad ([| output.Features.sum () |], [| leaf |]))[0]
 
-let private agreesWithFloat64 (name: string) width input side () =
+let private agreesWithFloat64 (name: string) width input side (most, agreeing) () =
     balanced (fun () ->
         let build = Expect.wantOk (Zoo.find name width) "a network"
         let network = build input [ clean ]
@@ -64,8 +64,8 @@ let private agreesWithFloat64 (name: string) width input side () =
         let images = noise (Source 1) [ 8; int input.Channels; side; side ]
         let exact = gradient network weights torch.float64 false false images
         let single = gradient network weights torch.float32 true true images
-        // Of each image. Where rounding moves an input of a ReLU across zero, the gradient jumps; that meets one image
-        // or two of the deepest networks, in every layout, while a wrong kernel meets all.
+        // Of each image. Where rounding moves an input of a ReLU across zero, the gradient jumps; that meets some images
+        // of deep and wide networks, in every layout, while a wrong kernel meets all.
         let errors = [
             for i in 0L .. images.shape[0] - 1L do
                 let e, a = exact[i], single[i].``to`` torch.float64
@@ -73,11 +73,9 @@ let private agreesWithFloat64 (name: string) width input side () =
                 (a - e).abs().max().item<float>() / e.abs().max().item<float>(), turned
         ]
 
-        let isOff (error, turned) = error > 1e-3 || turned > 1e-4
-        Expect.isLessThanOrEqual
-            (errors |> List.filter isOff |> List.length)
-            2
-            (sprintf "of 8 images: %A" errors)
+        let agrees (error, turned) = error <= most && turned <= 1e-4
+        let disagreeing = errors |> List.filter (agrees >> not) |> List.length
+        Expect.isLessThanOrEqual disagreeing (8 - agreeing) (sprintf "%s, of 8 images: %A" name errors)
         Expect.isLessThan (errors |> List.map fst |> List.max) 0.05 "largest error")
 
 // The hash of the state, and the loss, after each of some steps.
@@ -194,13 +192,14 @@ let tests =
                 ] do
                 testCase
                     (sprintf "%s, %d channels" name input.Channels)
-                    (agreesWithFloat64 name width input side)
+                    (agreesWithFloat64 name width input side (1e-3, 6))
         ]
 
         testLong "and so they do at the published widths" (fun () ->
             for architecture in Zoo.architectures do
                 let side = if architecture.Name.EndsWith "imagenet" then 64 else 32
-                agreesWithFloat64 architecture.Name None colour side ())
+                // Without a turned ReLU float32 is within 1e-5 at every width; two images are enough to show it.
+                agreesWithFloat64 architecture.Name None colour side (1e-5, 2) ())
 
         testList "one seed gives the same weights and losses twice, to the bit, in bfloat16" [
             for method in Registry.methods do
