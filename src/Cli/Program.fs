@@ -1,6 +1,7 @@
 module AdvContrast.Cli.Program
 
 open System
+open System.Runtime.InteropServices
 open AdvContrast.Cli.Commands
 open AdvContrast.Core
 open AdvContrast.Engine
@@ -28,6 +29,27 @@ let private dispatch (arguments: ParseResults<Arguments>) =
     | Data a -> Data.run a |> done'
     | Doctor a -> Doctor.run a |> done'
 
+// An empty value is most often a variable of the shell that is not set.
+let private emptyValue (argv: string[]) =
+    argv
+    |> Array.tryFindIndex String.IsNullOrWhiteSpace
+    |> Option.map (fun at ->
+        let name = if at = 0 then "command line" else argv[at - 1]
+        Error.BadOption(name, "its value is empty."))
+
+// libtorch says it in text alone, for processors and for cards.
+let private isOutOfMemory (e: exn) =
+    match e with
+    | :? OutOfMemoryException -> true
+    | :? ExternalException ->
+        [ "can't allocate memory"; "out of memory" ]
+        |> List.exists (fun text -> e.Message.Contains(text, StringComparison.OrdinalIgnoreCase))
+    | _ -> false
+
+let private outOfMemory =
+    Error.Runtime
+        "There is not enough memory; use a smaller --batch, --width or --images, or a larger machine."
+
 let private complain errors =
     for error in errors do
         Console.Error.WriteLine("advcontrast: " + Error.message error)
@@ -52,15 +74,19 @@ let main argv =
     Terminal.prepare argv
 
     try
-        match dispatch (parser.ParseCommandLine(argv, raiseOnUsage = true)) with
-        | Ok code -> code
-        | Error errors -> complain errors
+        match emptyValue argv with
+        | Some error -> complain [ error ]
+        | None ->
+            match dispatch (parser.ParseCommandLine(argv, raiseOnUsage = true)) with
+            | Ok code -> code
+            | Error errors -> complain errors
     with
     | :? ArguParseException as e when e.ErrorCode = ErrorCode.HelpText ->
         Console.Out.WriteLine e.Message
         0
     | :? ArguParseException as e -> complain [ misuse argv e.Message ]
     | :? LibTorchException as e -> complain [ Error.Runtime e.Message ]
+    | e when isOutOfMemory e -> complain [ outOfMemory ]
     | e ->
         let problem = e.Message.Split '\n' |> Array.head
         Console.Error.WriteLine(sprintf "advcontrast: a fault of the program, please report it: %s" problem)

@@ -22,6 +22,7 @@ let private options = [
     "--threat linf:-1", 2, "linf:8/255"
     "--learning-rate 0", 2, "above 0"
     "--threads 0", 2, "1 or more"
+    "--threads 100000", 2, "or fewer"
     "--dataset cifar10", 2, "--data"
     "--dataset cifar10 --data missing", 4, "--data"
     "--json missing/figures.json", 6, "missing/figures.json"
@@ -96,9 +97,20 @@ let private withoutLibTorch command =
         |> isRefusal 7 "name the lib folder of a PyTorch"
         Expect.equal folder.Entries before "what is in the folder")
 
+// The limit of the runtime's own heap, in bytes, as hexadecimal digits.
+let private outOfMemory =
+    testCase "too little memory" (fun () ->
+        use folder = new Folder()
+
+        runIn [ "DOTNET_GCHeapHardLimit", "1000000" ] folder (tiny + " --out run")
+        |> isRefusal 7 "not enough memory"
+        Expect.isEmpty folder.Entries "what is in the folder")
+
 [<Tests>]
 let tests =
     testList "Misuse" [
+        outOfMemory
+
         for command, says in
             [
                 "", "--help"
@@ -119,6 +131,14 @@ let tests =
         // One image, or one at a time, has nothing to be contrasted with.
         for option in [ "--images 0"; "--images 1"; "--batch 0"; "--batch 1" ] do
             refuses $"pretrain {option}" nothing 2 "2 or more" (replaced option + " --out run")
+
+        for command in [ "pretrain --out ''"; "evaluate --from ''"; "attack --from run --out ''" ] do
+            refuses
+                command
+                nothing
+                2
+                ((words command)[words(command).Length - 2] + ": its value is empty")
+                command
 
         refuses "pretrain --width 5000" nothing 2 "1 to 1024" (replaced "--width 5000" + " --out run")
         refuses "pretrain --optimizer adamm" nothing 3 "'adam'" (replaced "--optimizer adamm" + " --out run")

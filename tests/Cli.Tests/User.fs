@@ -56,9 +56,10 @@ let startDotnet (environment: (string * string) list) (folder: Folder) (argument
 
     Process.Start info
 
-/// Starts the program.
+/// Starts the program; the word '' is an empty argument, as in a shell.
 let start environment folder arguments =
-    startDotnet environment folder ([ "exec"; program.Value ] @ words arguments)
+    let arguments = words arguments |> List.map (fun word -> if word = "''" then "" else word)
+    startDotnet environment folder ([ "exec"; program.Value ] @ arguments)
 
 /// Waits until something is there that a program makes.
 let waitFor what (isThere: unit -> bool) =

@@ -283,7 +283,15 @@ let tests =
             inFolder (fun folder ->
                 let seen = ResizeArray<Event>()
                 pretrained (Some folder) seen.Add (brief "simclr") |> ignore
-                Expect.exists seen[0].Notes _.Contains("warms up") "told at the first step"))
+                Expect.exists seen[0].Notes _.Contains("warm-up") "told at the first step"))
+
+        test "a run with fewer images than a batch says so" (fun () ->
+            Expect.isNone (Epochs.batchNote 64 64L) "all of them"
+            Expect.isSome (Epochs.batchNote 65 64L) "one more"
+            inFolder (fun folder ->
+                let seen = ResizeArray<Event>()
+                pretrained (Some folder) seen.Add { brief "simclr" with Batch = Some 5000 } |> ignore
+                Expect.exists seen[0].Notes _.Contains("batch of 5000 images") "told at the first step"))
 
         test "an adversary's threat, and what is kept, are refused where there is none" (fun () ->
             let run folder c = refusal (Workbench.pretrain folder ignore forever c)

@@ -172,8 +172,9 @@ module Pretrain =
         let name, seconds = encoder.Configuration.Method, seconds ()
         let loss = last |> Option.map _.Loss |> Option.defaultValue nan
         let steps = last |> Option.map _.At.Step |> Option.defaultValue 0L
+        let unit = if steps = 1L then "step" else "steps"
         let waiting = if took > 0.0 then waited / took else 0.0
-        Terminal.line (sprintf "%s: %d steps in %.0f s, last loss %.4f" name steps seconds loss)
+        Terminal.line (sprintf "%s: %d %s in %.0f s, last loss %.4f" name steps unit seconds loss)
         Terminal.line (
             sprintf "Training waited for its images for %s of the time." (Terminal.percent waiting)
         )

@@ -67,7 +67,7 @@ module Evaluation =
         let! assaults = e.Attacks |> List.traverseResultA Measurement.assault
         and! threats = threats |> List.traverseResultA Threat.parse
         and! _ = Configuration.atLeast 1 "--images" e.Images
-        and! _ = Configuration.atLeast 1 "--threads" e.Threads
+        and! _ = Configuration.threads e.Threads
         return { Assaults = assaults; Threats = threats; Seed = e.Seed; Notes = e.Notes }
     }
 

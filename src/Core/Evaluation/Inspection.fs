@@ -54,7 +54,7 @@ module Inspection =
         and! top = Top.find i.Seed i.Probe
         and! _ = Catalogue.requireUsed (Option.defaultValue run.Dataset i.Dataset) i.Data
         and! _ = Configuration.atLeast 1 "--images" (Some i.Images)
-        and! _ = Configuration.atLeast 1 "--threads" i.Threads
+        and! _ = Configuration.threads i.Threads
         return threat, top
     }
 

@@ -157,6 +157,22 @@ module Configuration =
             Error(Error.BadOption(name, sprintf "%d is too few; give %d or more." v least))
         | _ -> Ok()
 
+    // More threads than these only wait for each other, and libtorch starts every one of them.
+    let private mostThreads = 4 * Environment.ProcessorCount
+
+    /// That a number of threads, where there is one, is from 1 to four for each processor.
+    let threads value =
+        match value with
+        | Some count when count > mostThreads ->
+            let problem =
+                sprintf
+                    "%d is too many for %d processors; give %d or fewer."
+                    count
+                    Environment.ProcessorCount
+                    mostThreads
+            Error(Error.BadOption("--threads", problem))
+        | _ -> atLeast 1 "--threads" value
+
     let private rate value =
         match value with
         | Some r when not (Double.IsFinite r) || r <= 0.0 ->
@@ -279,7 +295,7 @@ module Configuration =
         and! _ = atLeast 2 "--images" c.Images
         and! _ = atLeast 1 "--epochs" c.Epochs
         and! _ = atLeast 2 "--batch" c.Batch
-        and! _ = atLeast 1 "--threads" c.Threads
+        and! _ = threads c.Threads
         and! _ = atLeast 1 "--keep" c.Keep
         and! _ = rhythm c
         and! _ = Catalogue.requireUsed c.Dataset c.Data

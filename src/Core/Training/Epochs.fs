@@ -42,9 +42,21 @@ module Epochs =
             if last > rates.Head && last >= List.max rates then
                 let text =
                     sprintf
-                        "The learning rate still warms up when the run ends: its last step has %.3g and none follows at the peak or below; more epochs, or --optimizer, change that."
+                        "The learning rate rises until the last step (%.3g there), so that the whole run is warm-up; give more --epochs or another --optimizer."
                         last
                 Some text
             else
                 None
         | _ -> None
+
+    /// A sentence where a run has fewer images than its batches are to hold.
+    let batchNote (batch: int) (images: int64) =
+        if int64 batch <= images then
+            None
+        else
+            Some(
+                sprintf
+                    "The batch of %d images is larger than the training set of %d, so each step has all of them."
+                    batch
+                    images
+            )

@@ -124,6 +124,7 @@ module Stages =
             let c = { configuration with Epochs = Some epochs }
             let! training = Preparation.training c method plan.Precision plan.Device plan.Dataset made
             Epochs.warmUpNote method (Training.steps training) epochs |> Option.iter plan.Notes.Add
+            Epochs.batchNote training.Batch training.Dataset.Count |> Option.iter plan.Notes.Add
 
             return {
                 Configuration = configuration
