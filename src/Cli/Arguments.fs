@@ -7,14 +7,21 @@ module private Usage =
 
     [<Literal>]
     let From =
-        "the run's folder, or its .safetensors file; with --network, a .safetensors file of another program under PyTorch's names."
+        "the run's folder, or its .safetensors file; with --network, a file of weights of another program: .safetensors, or .pth or .pt of torch.save."
 
     [<Literal>]
     let Network = "the network that a file of another program has the weights of: resnet50-imagenet."
 
     [<Literal>]
     let Normalise =
-        "what that program normalised images by: none, imagenet, cifar10, cifar100 or MEAN/STD as numbers with commas (default: imagenet for the networks named so)."
+        "what that program normalised images by: none, imagenet, cifar10, cifar100 or MEAN/STD as numbers with commas (default: what the file says, else imagenet for the networks named so)."
+
+    [<Literal>]
+    let Prefix = "what the network's names in that file begin with, where it holds several: encoder_k."
+
+    [<Literal>]
+    let BatchNorm =
+        "which batch norms of that file, where each layer has several: a number from 0, clean or adv (default: adv in lists such as ACL's, else those with the plain names)."
 
     [<Literal>]
     let Device =
@@ -114,6 +121,8 @@ type EvaluateArguments =
     | [<Unique; Mandatory>] From of RUN: string
     | [<Unique>] Network of NAME: string
     | [<Unique>] Normalise of NAME: string
+    | [<Unique>] Prefix of NAME: string
+    | [<Unique>] Batch_Norm of NAME: string
     | [<Unique>] Dataset of NAME: string
     | [<Unique>] Data of DIR: string
     | [<Unique>] Images of N: int
@@ -133,6 +142,8 @@ type EvaluateArguments =
             | From _ -> Usage.From
             | Network _ -> Usage.Network
             | Normalise _ -> Usage.Normalise
+            | Prefix _ -> Usage.Prefix
+            | Batch_Norm _ -> Usage.BatchNorm
             | Dataset _ -> "data set to fit and to test on (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "test on the first so many images (default: all)."
@@ -173,6 +184,8 @@ type AttackArguments =
     | [<Unique>] Rows of N: int
     | [<Unique>] Network of NAME: string
     | [<Unique>] Normalise of NAME: string
+    | [<Unique>] Prefix of NAME: string
+    | [<Unique>] Batch_Norm of NAME: string
     | [<Unique>] Dataset of NAME: string
     | [<Unique>] Data of DIR: string
     | [<Unique>] Images of N: int
@@ -198,6 +211,8 @@ type AttackArguments =
             | Rows _ -> "samples in the picture, those that were broken first (default: 8)."
             | Network _ -> Usage.Network
             | Normalise _ -> Usage.Normalise
+            | Prefix _ -> Usage.Prefix
+            | Batch_Norm _ -> Usage.BatchNorm
             | Dataset _ -> "data set to fit on and to attack (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "attack the first so many test images (default: 100)."
@@ -212,6 +227,8 @@ type AuditArguments =
     | [<Unique; Mandatory>] From of RUN: string
     | [<Unique>] Network of NAME: string
     | [<Unique>] Normalise of NAME: string
+    | [<Unique>] Prefix of NAME: string
+    | [<Unique>] Batch_Norm of NAME: string
     | [<Unique>] Dataset of NAME: string
     | [<Unique>] Data of DIR: string
     | [<Unique>] Images of N: int
@@ -230,6 +247,8 @@ type AuditArguments =
             | From _ -> Usage.From
             | Network _ -> Usage.Network
             | Normalise _ -> Usage.Normalise
+            | Prefix _ -> Usage.Prefix
+            | Batch_Norm _ -> Usage.BatchNorm
             | Dataset _ -> "data set to fit and to test on (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
             | Images _ -> "look at the first so many test images (default: 100)."

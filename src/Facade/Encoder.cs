@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using Microsoft.FSharp.Core;
 using TorchSharp;
 
@@ -28,6 +29,9 @@ public sealed class Encoder : IDisposable
 
     /// <summary>The device that it computes on and expects images on.</summary>
     public torch.Device Device => inner.Device;
+
+    /// <summary>How the file of another program was understood, in sentences; none for a run.</summary>
+    public IReadOnlyList<string> Notes => inner.Notes;
 
     /// <summary>That an older checkpoint was used because the newest is damaged; else null.</summary>
     public string? Warning { get; }
@@ -67,23 +71,29 @@ public sealed class Encoder : IDisposable
     }
 
     /// <summary>Loads weights that another program trained.</summary>
-    /// <param name="path">A .safetensors file with a state dict under PyTorch's names.</param>
+    /// <param name="path">A file with a state dict: .safetensors, or .pth or .pt of torch.save.</param>
     /// <param name="network">Which network they are of: <c>"resnet50-imagenet"</c>; see Workbench.Networks.
     /// Its width, and the channels of its images, are the file's.</param>
     /// <param name="normalise">What images were normalised by: <c>"none"</c>, <c>"imagenet"</c>,
-    /// <c>"cifar10"</c>, <c>"cifar100"</c> or <c>"MEAN/STD"</c>, numbers with commas; null for ImageNet's
-    /// where the network is named so.</param>
+    /// <c>"cifar10"</c>, <c>"cifar100"</c> or <c>"MEAN/STD"</c>, numbers with commas; null for what the file
+    /// says, else for ImageNet's where the network is named so.</param>
+    /// <param name="prefix">What the names of the network begin with, or the end of that, where the file holds
+    /// several networks: <c>"encoder_k"</c>.</param>
+    /// <param name="batchNorm">Which batch norms, where each layer has several: a number from 0, <c>"clean"</c>
+    /// or <c>"adv"</c>.</param>
     /// <param name="device">Where it computes; null for the CPU.</param>
     /// <exception cref="AdvContrastException">
     /// Missing; Damaged where names or shapes do not fit; UnknownName; BadOption; Runtime without libtorch.
     /// </exception>
     public static Encoder Load(
-        string path, string network, string? normalise = null, torch.Device? device = null)
+        string path, string network, string? normalise = null, string? prefix = null, string? batchNorm = null,
+        torch.Device? device = null)
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(network);
-        return Border.Run(() => new Encoder(Core.Pretrained.byName(
-            network, OptionModule.OfObj(normalise), Here(device ?? torch.CPU), path).OrThrow()));
+        var options = new Core.ForeignOptions(
+            network, OptionModule.OfObj(normalise), OptionModule.OfObj(prefix), OptionModule.OfObj(batchNorm));
+        return Border.Run(() => new Encoder(Core.Pretrained.ofOptions(options, Here(device ?? torch.CPU), path).OrThrow()));
     }
 
     private static Encoder Load(string path, FSharpOption<torch.Device>? device) => Border.Run(() =>

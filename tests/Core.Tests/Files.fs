@@ -72,6 +72,11 @@ let private file (header: string) (payload: byte[]) =
     let header = Encoding.UTF8.GetBytes header
     Array.concat [ BitConverter.GetBytes(uint64 header.Length); header; payload ]
 
+let private encoded metadata tree =
+    use stream = new MemoryStream()
+    Safetensors.writeTo stream metadata tree
+    stream.ToArray()
+
 let private example () : Tree =
     Map [
         "momentum/w", Value(tensor [ 2; 2 ] [| 1.0; 2.0; 3.0; 4.0 |])
@@ -123,7 +128,7 @@ let tests =
 
         test "the layout is that of safetensors" (fun () ->
             let tree = example ()
-            let bytes = Safetensors.encode metadata tree
+            let bytes = encoded metadata tree
             let length = int (BitConverter.ToUInt64(bytes, 0))
             Expect.equal ((8 + length) % 8) 0 "values are aligned"
             use header = JsonDocument.Parse(ReadOnlyMemory(bytes, 8, length))
@@ -164,7 +169,7 @@ let tests =
             inFolder (fun folder ->
                 let path = Path.Combine(folder, "t.safetensors")
                 let tree = example ()
-                let bytes = Safetensors.encode metadata tree
+                let bytes = encoded metadata tree
                 let hash = Tree.hash tree
 
                 for at in 0 .. bytes.Length - 1 do
@@ -187,7 +192,7 @@ let tests =
         test "a file that was cut short anywhere is damaged" (fun () ->
             inFolder (fun folder ->
                 let path = Path.Combine(folder, "t.safetensors")
-                let bytes = Safetensors.encode metadata (example ())
+                let bytes = encoded metadata (example ())
 
                 for length in 0 .. bytes.Length - 1 do
                     damaged (read path bytes[.. length - 1]) (sprintf "%d bytes" length)))
@@ -213,7 +218,13 @@ let tests =
                 "a fraction that is none", """{"__metadata__":{"real:r":"abc"}}"""
                 "metadata that are no texts", """{"__metadata__":{"whole:n":12}}"""
                 "metadata that are a list", """{"__metadata__":[]}"""
-                "metadata that are null", """{"__metadata__":null}"""
+                "values that overlap",
+                """{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"y":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"""
+                "values of no tensor before one", """{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"""
+                "values of no tensor after the last",
+                """{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"""
+                "values that end before they begin",
+                """{"x":{"dtype":"F9","shape":[1],"data_offsets":[8,0]}}"""
                 "a text that is null", """{"__metadata__":{"note":null}}"""
                 "a text twice", """{"__metadata__":{"note":"a","note":"b"}}"""
                 "a tensor twice",
@@ -226,6 +237,30 @@ let tests =
                     inFolder (fun folder ->
                         let path = Path.Combine(folder, "t.safetensors")
                         damaged (read path (file header (Array.zeroCreate 8))) name)))
+
+        test "null metadata are none, and types that are not read are named" (fun () ->
+            inFolder (fun folder ->
+                let path = Path.Combine(folder, "t.safetensors")
+                let header rest =
+                    """{"__metadata__":null,"x":{"dtype":"F32","shape":[],"data_offsets":[0,4]}"""
+                    + rest
+                    + "}"
+                let metadata, _ = Expect.wantOk (read path (file (header "") (Array.zeroCreate 4))) "read"
+                Expect.equal metadata Map.empty "no metadata"
+
+                for code, width in [ "U64", 8; "U32", 4; "F8_E4M3", 1; "C64", 8; "F4", 3 ] do
+                    let other =
+                        $",\"y\":{{\"dtype\":\"{code}\",\"shape\":[1],\"data_offsets\":[4,{4 + width}]}}"
+                    let error =
+                        wantError (read path (file (header other) (Array.zeroCreate (4 + width)))) code
+                    says [ "'y'"; code; "not read" ] error code
+
+                    // Those that nobody asks for are passed over.
+                    let values =
+                        Safetensors.openWith path (fun _ stored ->
+                            Ok(stored["y"].Type, Scope.value (fun () -> floats (stored["x"].Read()))))
+
+                    Expect.equal (Expect.wantOk values code) (code, [| 0.0 |]) code))
 
         test "a file that is not there, or is a folder, is told" (fun () ->
             inFolder (fun folder ->

@@ -124,6 +124,7 @@ let encoderOf network weights branch : Encoder = {
     Branch = branch
     Weights = weights
     Device = cpu
+    Notes = []
 }
 
 // The pixels are the features.

@@ -30,6 +30,27 @@ let scaled (input: Input) (x: Tensor) =
         (values |> List.toArray |> tensor [ 1; values.Length; 1; 1 ] |> single).``to`` torch.float64
     (x - channels input.Mean) / channels input.Std
 
+let preActSlowly (weights: Parameters * Buffers) branch (images: Tensor) =
+    let conv, bn = conv (fst weights), bn weights branch
+
+    let block (x: Tensor) (name, stride) =
+        let first = (x |> bn (name + ".bn1")).relu()
+        let y = (first |> conv (name + ".conv1") stride 1L |> bn (name + ".bn2")).relu()
+        let y = y |> conv (name + ".conv2") 1L 1L
+
+        if (fst weights).ContainsKey(name + ".shortcut.0.weight") then
+            y + (first |> conv (name + ".shortcut.0") stride 0L)
+        else
+            y + x
+
+    let blocks = [
+        for i in 1..4 do
+            $"layer{i}.0", (if i = 1 then 1L else 2L)
+            $"layer{i}.1", 1L
+    ]
+    let x = blocks |> List.fold block (scaled colour images |> conv "conv1" 1L 1L)
+    (x |> bn "bn").relu().mean [| 2L; 3L |]
+
 let resnetSlowly stem (weights: Parameters * Buffers) branch (images: Tensor) =
     let conv, bn = conv (fst weights), bn weights branch
 
@@ -50,6 +71,7 @@ let resnetSlowly stem (weights: Parameters * Buffers) branch (images: Tensor) =
     let x =
         match stem with
         | CifarStem -> (x |> conv "conv1" 1L 1L |> bn "bn1").relu()
+        | WidePaddingStem -> (x |> conv "conv1" 1L 2L |> bn "bn1").relu()
         | ImageNetStem ->
             let y = (x |> conv "conv1" 2L 3L |> bn "bn1").relu()
             torch.nn.functional.max_pool2d (y, 3L, System.Nullable 2L, System.Nullable 1L)
@@ -167,6 +189,8 @@ let tests =
             for name, network, slowly in
                 [
                     "ResNet-18, CIFAR stem", resnet CifarStem 2L both, resnetSlowly CifarStem
+                    "ResNet-18, padding 2", resnet WidePaddingStem 2L both, resnetSlowly WidePaddingStem
+                    "PreActResNet-18", PreActResNet.preActResNet18 2L colour both, preActSlowly
                     "ResNet-18, ImageNet stem", resnet ImageNetStem 2L both, resnetSlowly ImageNetStem
                     "small", SmallNet.create 3L colour both, smallSlowly
                 ] do

@@ -17,7 +17,7 @@ open Working
 
 let private modulus = 1000003L
 
-let private drawn (name: string) count =
+let drawn (name: string) count =
     let start = name |> Seq.fold (fun start c -> (31L * start + int64 c) % modulus) 0L
     Array.init count (fun i ->
         let i = int64 i
@@ -25,7 +25,7 @@ let private drawn (name: string) count =
 
 let private product = List.fold (*) 1
 
-let private weight (name: string) (shape: int list) : Tensor =
+let weight (name: string) (shape: int list) : Tensor =
     if name.EndsWith "num_batches_tracked" then
         torch.tensor (7L)
     else
@@ -246,7 +246,7 @@ let tests =
                 Map.add "conv2.weight" (state["conv2.weight"].reshape [| 4L; 2L; 9L |]) state,
                 [ "'conv2.weight' as [4; 2; 9] for [4; 2; 3; 3]" ]
                 "many", state |> Map.filter (fun name _ -> not (name.StartsWith "bn")), [ "and 17 more" ]
-                "half a classifier", Map.add "fc.bias" state["bn1.bias"] state, [ "it lacks 'fc.weight'" ]
+                "half a classifier", Map.add "fc.bias" state["bn1.bias"] state, [ "the unknown 'fc.bias'" ]
             ]
 
             for what, spoilt, parts in cases do
@@ -258,7 +258,7 @@ let tests =
         test "a file for another network, or of a run, and one that is not there" (fun () ->
             inFile (smallState ()) (fun file ->
                 let error = refused file none "resnet18"
-                says [ "ResNet-18"; "'layer1.0.bn1.bias'"; "more" ] error "another network"
+                says [ "the small network"; "--network small" ] error "another network"
                 let unknown = refused file none "resnet19"
                 says [ "'resnet18'"; "wrn-28-10" ] unknown "unknown"
                 let wrong = refused file (mean, std) "small"

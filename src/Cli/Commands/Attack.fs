@@ -128,11 +128,15 @@ module Attack =
             |> Result.map ignore
             |> single
         do! Json.check overwrite json |> single
+        let options: WeightsOptions = {
+            Network = arguments.TryGetResult AttackArguments.Network
+            Normalise = arguments.TryGetResult AttackArguments.Normalise
+            Prefix = arguments.TryGetResult AttackArguments.Prefix
+            BatchNorm = arguments.TryGetResult AttackArguments.Batch_Norm
+        }
         let! device = arguments.TryGetResult AttackArguments.Device |> Weights.device |> single
-        let network = arguments.TryGetResult AttackArguments.Network
-        let normalise = arguments.TryGetResult AttackArguments.Normalise
         let others = onto |> List.map (fun path -> path, Weights.ofRun device)
-        let! runs = loadAll ((from, Weights.load network normalise device) :: others)
+        let! runs = loadAll ((from, Weights.load options device) :: others)
 
         try
             let first, others = snd runs.Head, runs.Tail

@@ -77,11 +77,15 @@ module Audit =
         let seconds = Terminal.clock ()
         let overwrite = arguments.Contains AuditArguments.Overwrite
         do! Json.check overwrite json |> Result.mapError List.singleton
-        let network = arguments.TryGetResult AuditArguments.Network
-        let normalise = arguments.TryGetResult AuditArguments.Normalise
+        let options: WeightsOptions = {
+            Network = arguments.TryGetResult AuditArguments.Network
+            Normalise = arguments.TryGetResult AuditArguments.Normalise
+            Prefix = arguments.TryGetResult AuditArguments.Prefix
+            BatchNorm = arguments.TryGetResult AuditArguments.Batch_Norm
+        }
         let! device =
             arguments.TryGetResult AuditArguments.Device |> Weights.device |> Result.mapError List.singleton
-        let! encoder = Weights.load network normalise device from |> Result.mapError List.singleton
+        let! encoder = Weights.load options device from |> Result.mapError List.singleton
         use encoder = encoder
         // Both compute on the same images.
         let! surrogate =
@@ -106,6 +110,7 @@ module Audit =
                 Json.write json {|
                     run = from
                     ``method`` = encoder.Configuration.Method
+                    notes = encoder.Notes
                     surrogate = other
                     dataset = inspected.Dataset
                     images = inspected.Images

@@ -73,13 +73,17 @@ module Evaluate =
         let seconds = Terminal.clock ()
         let overwrite = arguments.Contains EvaluateArguments.Overwrite
         do! Json.check overwrite json |> Result.mapError List.singleton
-        let network = arguments.TryGetResult EvaluateArguments.Network
-        let normalise = arguments.TryGetResult EvaluateArguments.Normalise
+        let options: WeightsOptions = {
+            Network = arguments.TryGetResult EvaluateArguments.Network
+            Normalise = arguments.TryGetResult EvaluateArguments.Normalise
+            Prefix = arguments.TryGetResult EvaluateArguments.Prefix
+            BatchNorm = arguments.TryGetResult EvaluateArguments.Batch_Norm
+        }
         let! device =
             arguments.TryGetResult EvaluateArguments.Device
             |> Weights.device
             |> Result.mapError List.singleton
-        let! encoder = Weights.load network normalise device from |> Result.mapError List.singleton
+        let! encoder = Weights.load options device from |> Result.mapError List.singleton
         use encoder = encoder
         let name = encoder.Configuration.Method
         let! measured = withBar name encoder (evaluation arguments)
@@ -96,6 +100,7 @@ module Evaluate =
                 data = arguments.TryGetResult EvaluateArguments.Data
                 weights = Tree.hash (Tree.ofTensors (fst encoder.Weights))
                 device = string encoder.Device
+                notes = encoder.Notes
                 encoder = encoder.Configuration
                 environment = Platform.current ()
                 accuracies = [

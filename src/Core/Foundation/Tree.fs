@@ -74,19 +74,17 @@ module Tree =
     /// The bytes of a tensor, row-major, on the CPU.
     let bytes (x: Tensor) = Scope.value (fun () -> x.detach().cpu().contiguous().bytes.ToArray())
 
-    // A tensor's bytes in parts of rows: an array holds at most 2 GB.
-    let private parts (x: Tensor) =
-        let most = 1L <<< 24
+    // A span of bytes holds at most 2^31 of them.
+    let private elementsOfPart = 1L <<< 27
 
-        if x.shape.Length = 0 || x.numel () <= most then
-            Seq.singleton (bytes x)
-        else
-            let rows = max 1L (most / (x.numel () / x.shape[0]))
+    /// Calls f with the elements of a contiguous tensor on the CPU in row-major order: flat views of at most 2^27
+    /// elements, so that the bytes of each fit a span. The views are valid during the call.
+    let inParts (f: Tensor -> unit) (x: Tensor) =
+        Scope.value (fun () ->
+            let flat, count = x.flatten (), x.numel ()
 
-            seq {
-                for first in 0L .. rows .. x.shape[0] - 1L do
-                    Scope.value (fun () -> bytes (x.narrow (0L, first, min rows (x.shape[0] - first))))
-            }
+            for start in 0L .. elementsOfPart .. count - 1L do
+                f (flat.narrow (0L, start, min elementsOfPart (count - start))))
 
     /// SHA-256 over names, types, shapes and contents, in hexadecimal: equal trees have equal hashes.
     let hash (tree: Tree) =
@@ -99,9 +97,8 @@ module Tree =
             match leaf with
             | Value x ->
                 text (sprintf "%O %s\n" x.dtype (Shape.text x))
-
-                for part in parts x do
-                    sha.AppendData(part: byte[])
+                let append (part: Tensor) = sha.AppendData part.bytes
+                Scope.value (fun () -> x.detach().cpu().contiguous() |> inParts append)
             | Real r -> text (sprintf "%s\n" (r.ToString "R"))
             | Whole i -> text (sprintf "%d\n" i)
 

@@ -4,6 +4,8 @@ namespace AdvContrast.Core
 type Stem =
     /// 3x3, stride 1, no pooling: for images of about 32 pixels.
     | CifarStem
+    /// The same with a padding of 2, so that its maps are 2 pixels larger than the images: that of solo-learn.
+    | WidePaddingStem
     /// 7x7, stride 2, then max-pooling: for images of about 224 pixels.
     | ImageNetStem
 
@@ -78,6 +80,7 @@ module ResNet =
 
         match kind with
         | CifarStem -> entry 3L 1L 1L
+        | WidePaddingStem -> entry 3L 1L 2L
         | ImageNetStem -> entry 7L 2L 3L @ [ Layer.maxPool 3L 2L 1L ]
 
     let private create name block (counts: int list) kind (width: int64) input branches =
@@ -91,16 +94,17 @@ module ResNet =
                 stage block branches (i + 1) blocks from out (if i = 0 then 1L else 2L))
 
         let early, late = List.splitAt 2 stages
-        let widest = if kind = CifarStem then e * w else max 1L (w / 4L)
+        let title, widest =
+            match kind with
+            | CifarStem -> "CIFAR stem", e * w
+            | WidePaddingStem -> "CIFAR stem with padding 2", e * w
+            | ImageNetStem -> "ImageNet stem", max 1L (w / 4L)
 
         Layer.normalise input.Mean input.Std
         :: Layer.inSlices widest (stem kind branches input.Channels w @ List.concat early)
         :: List.concat late
         @ [ Layer.globalPool ]
-        |> Backbone.ofLayers
-            (sprintf "%s, %s stem, width %d" name (if kind = CifarStem then "CIFAR" else "ImageNet") w)
-            input
-            (8L * e * w)
+        |> Backbone.ofLayers (sprintf "%s, %s, width %d" name title w) input (8L * e * w)
 
     /// ResNet-18: two basic blocks in each of four stages of w, 2w, 4w, 8w channels (w = 64 as published);
     /// features: 8w.

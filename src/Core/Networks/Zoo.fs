@@ -30,7 +30,11 @@ module Zoo =
                 let summary = sprintf "ResNet-%s with the %s stem, %s channels" layers title widths
                 entry (name + suffix) 64L "conv1.weight" (build stem) summary
 
-            [ of' "" CifarStem "CIFAR"; of' "-imagenet" ImageNetStem "ImageNet" ]
+            [
+                of' "" CifarStem "CIFAR"
+                of' "-pad2" WidePaddingStem "CIFAR (padding 2, as solo-learn has it)"
+                of' "-imagenet" ImageNetStem "ImageNet"
+            ]
 
         let wide depth =
             let summary = sprintf "WideResNet-%d, w to 4w channels; w is 16 times the widening factor" depth
@@ -47,6 +51,12 @@ module Zoo =
             yield! residual "resnet18" ResNet.resNet18 "18" "w to 8w"
             yield! residual "resnet34" ResNet.resNet34 "34" "w to 8w"
             yield! residual "resnet50" ResNet.resNet50 "50" "4w to 32w"
+            entry
+                "preactresnet18"
+                64L
+                "conv1.weight"
+                PreActResNet.preActResNet18
+                "PreActResNet-18 with the CIFAR stem, w to 8w channels, batch norm before each convolution"
             wide 28
             wide 34
         ]

@@ -16,6 +16,8 @@ type Encoder = {
     Branch: Branch
     Weights: Parameters * Buffers
     Device: torch.Device
+    /// What was understood of the file of another program, in sentences; none of a run.
+    Notes: string list
 } with
 
     interface System.IDisposable with
@@ -40,6 +42,7 @@ module Encoder =
             Branch = Branch deployment.Branch
             Weights = Map.map (fun _ -> own) parameters, Map.map (fun _ -> own) buffers
             Device = device
+            Notes = []
         }
 
     /// What a method deploys out of its state at the end of a run: copies of its own, with the method's head.
@@ -146,6 +149,10 @@ module Encoder =
 
             return! Error(Error.NotWritable(path, reason))
 
+        match StateDict.unsound tensors with
+        | Some problem -> return! Error(Error.NotWritable(path, problem))
+        | None -> ()
+
         let metadata = Map [ "configuration", Configuration.toJson c; "input", JsonText.write encoder.Input ]
         return! Safetensors.write path metadata (Tree.ofTensors tensors)
     }
@@ -171,6 +178,7 @@ module Encoder =
             Branch = Branch ""
             Weights = Map.map (fun _ -> own) parameters, Map.map (fun _ -> own) buffers
             Device = device
+            Notes = []
         }
     }
 
@@ -200,14 +208,22 @@ module Encoder =
                 x.Dispose()
     }
 
+    // Weights that are not finite are a fault of whatever wrote the file.
+    let private soundly path (encoder: Encoder, warning: string option) =
+        match StateDict.check path encoder.Weights with
+        | Ok() -> Ok(encoder, warning)
+        | Error e ->
+            (encoder :> System.IDisposable).Dispose()
+            Error e
+
     /// The encoder in a run's folder or in a .safetensors file, be it a run's or one that <c>save</c> wrote;
     /// with a warning where an older checkpoint was used. device: where it computes; None: the device that it was
     /// trained on where this machine has it, or the CPU.
     let loadOn (device: torch.Device option) (path: string) : Result<Encoder * string option, Error> =
         if Directory.Exists path then
-            ofRun device path
+            ofRun device path |> Result.bind (soundly path)
         else
-            ofFile device path |> Result.map (fun encoder -> encoder, None)
+            ofFile device path |> Result.bind (fun encoder -> soundly path (encoder, None))
 
     /// The same on the device that it was trained on where this machine has it, or the CPU.
     let load path = loadOn None path

@@ -47,22 +47,21 @@ module ExternalWeights =
             usual external |> Option.map (fun n -> sprintf "%s@%s:%s" external.Network n external.Path))
         |> Option.defaultValue text
 
-    /// The encoder that they are, on a device; it belongs to the caller.
+    /// The encoder that they are, on a device; it belongs to the caller. Its normalisation is the one named, else the
+    /// file's, else what is usual for the network; BadOption "--given" where none of them is known.
     let load device (external: ExternalWeights) : Result<Encoder, Error> =
-        match usual external with
-        | None ->
-            let form = sprintf "%s@none:%s" external.Network external.Path
+        Pretrained.byName external.Network (usual external) device external.Path
+        |> Result.mapError (fun error ->
+            match error with
+            | Error.BadOption("--normalise", _) when external.Normalise.IsNone ->
+                let form = sprintf "%s@none:%s" external.Network external.Path
 
-            let problem =
-                sprintf
-                    "say what '%s' was trained with, as in %s; or imagenet, cifar10, cifar100 or MEAN/STD for none."
-                    external.Path
-                    form
+                let problem =
+                    sprintf
+                        "say what '%s' was trained with, as in %s; or imagenet, cifar10, cifar100 or MEAN/STD for none."
+                        external.Path
+                        form
 
-            Error(Error.BadOption("--given", problem))
-        | normalise ->
-            Pretrained.byName external.Network normalise device external.Path
-            |> Result.mapError (fun error ->
-                match error with
-                | Error.BadOption("--normalise", problem) -> Error.BadOption("--given", problem)
-                | other -> other)
+                Error.BadOption("--given", problem)
+            | Error.BadOption("--normalise", problem) -> Error.BadOption("--given", problem)
+            | other -> other)

@@ -13,17 +13,25 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Safetensors =
 
+    // Types of elements and their bytes; those without libtorch's name are not read.
     let private types = [
-        "F64", torch.ScalarType.Float64, 8L
-        "F32", torch.ScalarType.Float32, 4L
-        "F16", torch.ScalarType.Float16, 2L
-        "BF16", torch.ScalarType.BFloat16, 2L
-        "I64", torch.ScalarType.Int64, 8L
-        "I32", torch.ScalarType.Int32, 4L
-        "I16", torch.ScalarType.Int16, 2L
-        "I8", torch.ScalarType.Int8, 1L
-        "U8", torch.ScalarType.Byte, 1L
-        "BOOL", torch.ScalarType.Bool, 1L
+        "F64", Some torch.ScalarType.Float64, 8L
+        "F32", Some torch.ScalarType.Float32, 4L
+        "F16", Some torch.ScalarType.Float16, 2L
+        "BF16", Some torch.ScalarType.BFloat16, 2L
+        "I64", Some torch.ScalarType.Int64, 8L
+        "I32", Some torch.ScalarType.Int32, 4L
+        "I16", Some torch.ScalarType.Int16, 2L
+        "I8", Some torch.ScalarType.Int8, 1L
+        "U8", Some torch.ScalarType.Byte, 1L
+        "BOOL", Some torch.ScalarType.Bool, 1L
+        "U64", None, 8L
+        "U32", None, 4L
+        "U16", None, 2L
+        "C64", None, 8L
+        "F8_E4M3", None, 1L
+        "F8_E5M2", None, 1L
+        "F8_E8M0", None, 1L
     ]
 
     // Of names, types, shapes, values, numbers and metadata: a flipped byte of the header is noticed too.
@@ -33,19 +41,11 @@ module Safetensors =
         |> Convert.ToHexString
         |> _.ToLowerInvariant()
 
-    /// The file's bytes for a tree and further metadata. Its metadata says <c>"format": "pt"</c>, without which other
-    /// programs refuse it.
-    let encode (metadata: Map<string, string>) (tree: Tree) : byte[] =
+    /// Writes a tree and further metadata in this layout. The metadata says <c>"format": "pt"</c>, without which other
+    /// programs refuse the file.
+    let writeTo (stream: Stream) (metadata: Map<string, string>) (tree: Tree) =
         let metadata = Map.add "format" "pt" metadata
-        let tensors =
-            tree
-            |> Map.toList
-            |> List.choose (fun (k, v) ->
-                match v with
-                | Value x -> Some(k, x)
-                | _ -> None)
-        let bodies = tensors |> List.map (fun (_, x) -> Tree.bytes x)
-        let payload = Array.concat bodies
+        let tensors = Tree.toTensors tree
         use header = new MemoryStream()
 
         do
@@ -70,9 +70,8 @@ module Safetensors =
             json.WriteEndObject()
             let mutable at = 0L
 
-            for (name, x), body in List.zip tensors bodies do
-                let code =
-                    types |> List.pick (fun (code, dtype, _) -> if dtype = x.dtype then Some code else None)
+            for KeyValue(name, x) in tensors do
+                let code, _, width = types |> List.find (fun (_, dtype, _) -> dtype = Some x.dtype)
                 json.WriteStartObject name
                 json.WriteString("dtype", code)
                 json.WriteStartArray "shape"
@@ -83,7 +82,7 @@ module Safetensors =
                 json.WriteEndArray()
                 json.WriteStartArray "data_offsets"
                 json.WriteNumberValue at
-                at <- at + int64 body.Length
+                at <- at + width * x.numel ()
                 json.WriteNumberValue at
                 json.WriteEndArray()
                 json.WriteEndObject()
@@ -92,33 +91,126 @@ module Safetensors =
 
         // The layout wants the values aligned to eight bytes; spaces may pad the header.
         let padding = Array.create ((8 - int (header.Length % 8L)) % 8) (byte ' ')
-        Array.concat [
-            BitConverter.GetBytes(uint64 header.Length + uint64 padding.Length)
-            header.ToArray()
-            padding
-            payload
-        ]
+        stream.Write(BitConverter.GetBytes(uint64 header.Length + uint64 padding.Length).AsSpan())
+        header.WriteTo stream
+        stream.Write(padding, 0, padding.Length)
 
-    // What the header says of one tensor: its type and sizes, and where its bytes are.
+        for x in Map.values tensors do
+            let write (part: Tensor) = stream.Write part.bytes
+            Scope.value (fun () -> x.detach().cpu().contiguous() |> Tree.inParts write)
+
+    let private invalid text = raise (InvalidDataException text)
+
+    // What the header says of one tensor, and where its values are.
+    [<NoComparison>]
+    type private Entry = {
+        Name: string
+        Type: string
+        DType: torch.ScalarType option
+        Shape: int64[]
+        From: int64
+        Until: int64
+    }
+
     let private entry (item: JsonProperty) =
         let code = item.Value.GetProperty("dtype").GetString()
-        let _, dtype, width = types |> List.find (fun (known, _, _) -> known = code)
         let shape = [| for size in item.Value.GetProperty("shape").EnumerateArray() -> size.GetInt64() |]
         let offsets = item.Value.GetProperty "data_offsets"
-        let from, until = offsets[0].GetInt32(), offsets[1].GetInt32()
+        let from, until = offsets[0].GetInt64(), offsets[1].GetInt64()
+        let known = types |> List.tryFind (fun (known, _, _) -> known = code)
+        let count = StoredTensor.count shape
 
-        if
-            Array.exists (fun size -> size < 0L) shape
-            || int64 (until - from) <> Array.fold Checked.(*) width shape
-        then
-            raise (InvalidDataException(sprintf "the size of '%s' does not fit its shape." item.Name))
+        match known with
+        | Some(_, _, width) when Checked.(-) until from <> Checked.(*) width count ->
+            invalid (sprintf "the size of '%s' does not fit its shape." item.Name)
+        | _ -> ()
 
-        item.Name, dtype, shape, from, until
+        {
+            Name = item.Name
+            Type = code
+            DType = known |> Option.bind (fun (_, dtype, _) -> dtype)
+            Shape = shape
+            From = from
+            Until = until
+        }
+
+    // The values of the tensors follow one another and fill the file, as the layout says.
+    let private checkOffsets length (entries: Entry list) =
+        let last =
+            (0L, entries |> List.sortBy (fun e -> e.From, e.Until))
+            ||> List.fold (fun at e ->
+                if e.Until < e.From then invalid (sprintf "the values of '%s' end before they begin." e.Name)
+                if e.From < at then invalid (sprintf "the values of '%s' overlap another tensor's." e.Name)
+                if e.From > at then invalid (sprintf "the bytes before '%s' belong to no tensor." e.Name)
+                e.Until)
+
+        if last > length then invalid "it was cut short."
+        if last < length then invalid "the bytes after the last tensor belong to no tensor."
 
     let private text (item: JsonProperty) =
         match item.Value.GetString() with
-        | null -> raise (InvalidDataException(sprintf "its metadata's '%s' is null." item.Name))
+        | null -> invalid (sprintf "its metadata's '%s' is null." item.Name)
         | text -> item.Name, text
+
+    let private metadataOf (item: JsonProperty) =
+        if item.Value.ValueKind = JsonValueKind.Null then
+            Seq.empty
+        else
+            item.Value.EnumerateObject() |> Seq.map text
+
+    // The layout's limit.
+    let private longestHeader = 100_000_000UL
+
+    // The metadata and the tensors of a file that is at its start; then it is at the first value.
+    let private header (file: Stream) =
+        let length =
+            if file.Length < 8L then UInt64.MaxValue else BitConverter.ToUInt64(StoredTensor.bytes 8L file, 0)
+
+        if length > uint64 (max 0L (file.Length - 8L)) || length > longestHeader then
+            invalid "it is not a safetensors file, or it was cut short."
+
+        try
+            let text = ReadOnlyMemory<byte>(StoredTensor.bytes (int64 length) file)
+            use json = JsonDocument.Parse(text, JsonText.strict)
+            let isMetadata (item: JsonProperty) = item.Name = "__metadata__"
+
+            let metadata, tensors =
+                json.RootElement.EnumerateObject() |> List.ofSeq |> List.partition isMetadata
+
+            let entries = List.map entry tensors
+            checkOffsets (file.Length - file.Position) entries
+            metadata |> Seq.collect metadataOf |> Map.ofSeq, entries
+        with
+        | :? JsonException as e -> invalid (sprintf "it is not a safetensors file: %s" (JsonText.problem e))
+        | :? Collections.Generic.KeyNotFoundException
+        | :? ArgumentException
+        | :? FormatException
+        | :? OverflowException
+        | :? InvalidOperationException -> invalid "its header is not that of a safetensors file."
+
+    let private stored (file: Stream) start (e: Entry) : StoredTensor = {
+        Shape = e.Shape
+        Type = e.Type
+        DType = e.DType
+        Read =
+            fun () ->
+                match e.DType with
+                | Some dtype ->
+                    file.Position <- start + e.From
+                    StoredTensor.fromStream dtype e.Shape file
+                | None -> invalid (sprintf "'%s' has the type %s, which is not read." e.Name e.Type)
+    }
+
+    /// Calls work with the metadata and the tensors of a file, which are read when asked for.
+    let openWith
+        (path: string)
+        (work: Map<string, string> -> Map<string, StoredTensor> -> Result<'a, Error>)
+        =
+        StoredTensor.guard path (fun () ->
+            use file = File.OpenRead path
+            let metadata, entries = header file
+            let start = file.Position
+            work metadata (Map [ for e in entries -> e.Name, stored file start e ]))
 
     // The numbers that are not tensors, which stand in the metadata; and what else stands there.
     let private numbers (metadata: Map<string, string>) : Tree * Map<string, string> =
@@ -129,77 +221,38 @@ module Safetensors =
             | [| "whole"; name |] -> Choice1Of2(name, Whole(Int64.Parse text))
             | _ -> Choice2Of2(key, text)
 
-        let numbers, texts = metadata |> Map.toList |> List.partitionWith number
-        Map.ofList numbers, Map.ofList texts
+        try
+            let numbers, texts = metadata |> Map.toList |> List.partitionWith number
+            Map.ofList numbers, Map.ofList texts
+        with
+        | :? FormatException
+        | :? OverflowException -> invalid "a number in its metadata cannot be read."
 
-    let private parse path (bytes: byte[]) =
-        let length = if bytes.Length < 8 then UInt64.MaxValue else BitConverter.ToUInt64(bytes, 0)
-
-        if length > uint64 (max 0 (bytes.Length - 8)) then
-            Result.Error(Error.Damaged(path, "it is not a safetensors file, or it was cut short."))
-        else
-            use json = JsonDocument.Parse(ReadOnlyMemory(bytes, 8, int length), JsonText.strict)
-            let payload = ReadOnlyMemory(bytes).Slice(int length + 8)
-            let isMetadata (item: JsonProperty) = item.Name = "__metadata__"
-            let metadata, tensors =
-                json.RootElement.EnumerateObject() |> List.ofSeq |> List.partition isMetadata
-
-            let metadata = metadata |> Seq.collect _.Value.EnumerateObject() |> Seq.map text |> Map.ofSeq
-
-            let entries = List.map entry tensors
+    /// Reads a file: its metadata and its tree, whose tensors (on the CPU) belong to no scope.
+    let read (path: string) : Result<Map<string, string> * Tree, Error> =
+        openWith path (fun metadata stored ->
             let numbers, texts = numbers metadata
             LibTorch.Load()
             // Until all of them are there and right, they belong to this scope.
             use _ = torch.NewDisposeScope()
-
-            let values =
-                entries
-                |> List.map (fun (name, dtype, shape, from, until) ->
-                    let x = torch.empty (shape, Nullable dtype)
-                    // An empty tensor has no memory to copy to.
-                    if until > from then payload.Span.Slice(from, until - from).CopyTo x.bytes
-                    name, Value x)
-                |> Map.ofList
-
-            let tree = Tree.join values numbers
+            let values = stored |> Map.map (fun _ x -> x.Read())
+            let tree = Tree.join (Tree.ofTensors values) numbers
 
             match Map.tryFind "sha256" texts with
             | Some expected when expected <> digest (Map.remove "sha256" texts) tree ->
-                Result.Error(Error.Damaged(path, "its checksum does not fit its contents."))
+                Error(Error.Damaged(path, "its checksum does not fit its contents."))
             | _ ->
-                Scope.adopt (Tree.tensors values)
-                Ok(texts, tree)
-
-    /// Reads a file: its metadata and its tree, whose tensors (on the CPU) belong to no scope.
-    let read (path: string) : Result<Map<string, string> * Tree, Error> =
-        try
-            parse path (File.ReadAllBytes path)
-        with
-        | :? FileNotFoundException
-        | :? DirectoryNotFoundException ->
-            Error(Error.Missing("A checkpoint", path, "Give the folder of a run, or a .safetensors file."))
-        | :? JsonException as e ->
-            Error(Error.Damaged(path, sprintf "it is not a safetensors file: %s" (JsonText.problem e)))
-        | :? InvalidDataException as e -> Error(Error.Damaged(path, e.Message))
-        | :? Collections.Generic.KeyNotFoundException
-        | :? ArgumentException
-        | :? FormatException
-        | :? OverflowException
-        | :? InvalidOperationException ->
-            Error(Error.Damaged(path, "its header is not that of a safetensors file."))
-        | :? IOException
-        | :? UnauthorizedAccessException as e -> Error(Error.Damaged(path, e.Message))
+                Scope.adopt (Map.values values)
+                Ok(texts, tree))
 
     /// Writes a file whole or not at all: to a temporary name, synced to disk, then renamed.
     let write (path: string) metadata tree : Result<unit, Error> =
         let temporary = path + ".part"
 
         try
-            let bytes = encode metadata tree
-
             do
                 use file = File.Create temporary
-                file.Write(bytes, 0, bytes.Length)
+                writeTo file metadata tree
                 file.Flush true
 
             File.Move(temporary, path, true)
