@@ -35,11 +35,6 @@ module Workbench =
         else
             Ok()
 
-    // What decides the run, in the words of the registries, for its manifest.
-    let private settle (c: Configuration) =
-        let given = c.Given |> Option.map (Map.map (fun _ -> ExternalWeights.settle))
-        Configuration.settle { c with Given = given }
-
     // Without a folder nothing is kept, and no choice of what is kept counts.
     let private requireKept (folder: string option) (c: Configuration) =
         let unused = [
@@ -57,7 +52,7 @@ module Workbench =
             |> Error
 
     let private begin' registered existing folder watch stop configuration (method: Method) = result {
-        let configuration = settle configuration
+        let configuration = Configuration.settle configuration
         do! requireKept folder configuration
         do! Configuration.validate configuration method |> Result.map ignore
 
@@ -79,8 +74,8 @@ module Workbench =
     /// all changes that cannot be made are errors, by the option's name.
     let resumable (change: Configuration -> Configuration) folder : Result<Configuration, Error list> = result {
         let! before = Manifest.ofRun folder |> Result.mapError List.singleton
-        let configuration = settle (change before)
-        do! Decisions.requireSame (settle before) configuration
+        let configuration = Configuration.settle (change before)
+        do! Decisions.requireSame (Configuration.settle before) configuration
         return configuration
     }
 

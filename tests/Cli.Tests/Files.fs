@@ -131,7 +131,7 @@ let private foreignWeights = [
     "without its network", "", 5, "name of their network"
     "without what it normalised by", "--network small", 2, "--normalise"
     "normalised by nothing known", "--network small --normalise imagnet", 3, "'imagenet'"
-    "of another network", "--network resnet18 --normalise none", 5, "does not fit ResNet-18"
+    "of another network", "--network resnet18 --normalise none", 5, "weights of the small network"
     "of no network", "--network smal --normalise none", 3, "'small'"
     "normalised for colours", "--network small --normalise imagenet", 2, "3 channels"
     "with what a run knows", "--normalise none", 2, "--network"

@@ -83,7 +83,7 @@ let tests =
 
                 let wrong = brief "deacl" |> giving [ "teacher", "resnet18@none:" + file ]
                 let error = refusal (pretrain wrong)
-                says [ file; "does not fit ResNet-18" ] error "another network"
+                says [ file; "weights of the small network" ] error "another network"
                 write (fun name -> name.StartsWith "conv")
                 let error = refusal (pretrain (brief "deacl" |> giving [ "teacher", "small@none:" + file ]))
                 says [ file; "it lacks 'bn1.bias'" ] error "half of it"

@@ -75,7 +75,7 @@ public static class Loading
             Expect.stringContains(raised.Message, says, "what to do");
         }
 
-        Says(ErrorCode.Damaged, "does not fit ResNet-18", path, "resnet18", "none");
+        Says(ErrorCode.Damaged, "weights of the small network", path, "resnet18", "none");
         Says(ErrorCode.UnknownName, "'small'", path, "smal", "none");
         Says(ErrorCode.UnknownName, "'imagenet'", path, "small", "imagnet");
         Says(ErrorCode.BadOption, "--normalise", path, "small", null);

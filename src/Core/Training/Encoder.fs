@@ -149,7 +149,7 @@ module Encoder =
 
             return! Error(Error.NotWritable(path, reason))
 
-        match StateDict.unsound tensors with
+        match StateDict.unsound (Map.toSeq tensors) with
         | Some problem -> return! Error(Error.NotWritable(path, problem))
         | None -> ()
 

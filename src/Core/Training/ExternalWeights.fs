@@ -6,8 +6,8 @@ open FsToolkit.ErrorHandling
 type ExternalWeights = {
     /// A network of the zoo.
     Network: string
-    /// What images are normalised by, as <c>Pretrained.normalisation</c> reads it; None for what is usual for the
-    /// network, where something is.
+    /// What images are normalised by, as <c>Pretrained.normalisation</c> reads it; None for what the file says, else
+    /// for what is usual for the network, where something is.
     Normalise: string option
     Path: string
 }
@@ -33,24 +33,10 @@ module ExternalWeights =
             })
         | _ -> None
 
-    // ImageNet's for the networks that have ImageNet's stem.
-    let private usual (external: ExternalWeights) =
-        match external.Normalise, Pretrained.usual external.Network with
-        | Some normalise, _ -> Some normalise
-        | None, Ok _ -> Some "imagenet"
-        | None, Error _ -> None
-
-    /// The text with the normalisation in it where one is usual, so that a manifest says it; a run's name as it is.
-    let settle (text: string) =
-        parse text
-        |> Option.bind (fun external ->
-            usual external |> Option.map (fun n -> sprintf "%s@%s:%s" external.Network n external.Path))
-        |> Option.defaultValue text
-
     /// The encoder that they are, on a device; it belongs to the caller. Its normalisation is the one named, else the
     /// file's, else what is usual for the network; BadOption "--given" where none of them is known.
     let load device (external: ExternalWeights) : Result<Encoder, Error> =
-        Pretrained.byName external.Network (usual external) device external.Path
+        Pretrained.byName external.Network external.Normalise device external.Path
         |> Result.mapError (fun error ->
             match error with
             | Error.BadOption("--normalise", _) when external.Normalise.IsNone ->

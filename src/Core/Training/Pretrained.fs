@@ -129,7 +129,7 @@ module Pretrained =
             let advice =
                 match found.Networks with
                 | [] -> "which is none of the networks that are read."
-                | networks -> sprintf "take --network %s." (String.concat " or " networks)
+                | networks -> sprintf "name that network: %s." (String.concat " or " networks)
 
             Error.Damaged(path, sprintf "these are the weights of %s; %s" found.Text advice)
         | _ -> Error.Damaged(path, sprintf "it does not fit %s: %s." network.Text details)

@@ -200,7 +200,9 @@ module Stages =
     // A run, or NETWORK@NORMALISE:FILE for weights of another program.
     let private open' plan (named: string) : Result<Encoder, Error> =
         match ExternalWeights.parse named with
-        | Some external -> ExternalWeights.load plan.Device external
+        | Some external ->
+            ExternalWeights.load plan.Device external
+            |> Result.tee (fun encoder -> plan.Notes.AddRange encoder.Notes)
         | None -> Encoder.loadOn (Some plan.Device) named |> Result.map fst
 
     let private load plan path = result {
