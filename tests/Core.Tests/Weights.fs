@@ -258,7 +258,7 @@ let tests =
         test "a file for another network, or of a run, and one that is not there" (fun () ->
             inFile (smallState ()) (fun file ->
                 let error = refused file none "resnet18"
-                says [ "the small network"; "--network small" ] error "another network"
+                says [ "the small network"; "name that network: small" ] error "another network"
                 let unknown = refused file none "resnet19"
                 says [ "'resnet18'"; "wrn-28-10" ] unknown "unknown"
                 let wrong = refused file (mean, std) "small"
