@@ -93,7 +93,8 @@ public sealed class Encoder : IDisposable
         ArgumentNullException.ThrowIfNull(network);
         var options = new Core.ForeignOptions(
             network, OptionModule.OfObj(normalise), OptionModule.OfObj(prefix), OptionModule.OfObj(batchNorm));
-        return Border.Run(() => new Encoder(Core.Pretrained.ofOptions(options, Here(device ?? torch.CPU), path).OrThrow()));
+        return Border.Run(() => new Encoder(
+            Core.Pretrained.ofOptions(options, Here(device ?? torch.CPU), path).OrThrow()));
     }
 
     private static Encoder Load(string path, FSharpOption<torch.Device>? device) => Border.Run(() =>

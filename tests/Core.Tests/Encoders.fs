@@ -175,4 +175,17 @@ let tests =
 
                     for x in Tree.tensors tree do
                         x.Dispose()))
+
+        test "an encoder whose weights are not finite is not saved, and the place is named" (fun () ->
+            inFolder (fun folder ->
+                let file = Path.Combine(folder, "encoder.safetensors")
+                use encoder =
+                    Expect.wantOk (Encoder.ofCheckpoint None (checkpointOf SimClr.method)) "encoder"
+                let weight = (fst encoder.Weights)["conv3.weight"]
+                Scope.value (fun () -> weight.detach().fill_(nan.ToScalar()) |> ignore)
+                says
+                    [ "'conv3.weight'"; "not finite" ]
+                    (wantError (Encoder.save file encoder) "saved")
+                    "why"
+                Expect.isFalse (File.Exists file) "nothing written"))
     ]

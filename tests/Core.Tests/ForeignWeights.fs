@@ -531,14 +531,18 @@ let tests =
         test "what does not fit is told by what it is" (fun () ->
             let cases = [
                 "resnet18", stateOf "resnet50" "", [ "a ResNet-50 with a 3x3 stem"; "resnet50" ]
-                "resnet18", stateOf "resnet18-imagenet" "", [ "7x7 stem"; "name that network: resnet18-imagenet" ]
+                "resnet18",
+                stateOf "resnet18-imagenet" "",
+                [ "7x7 stem"; "name that network: resnet18-imagenet" ]
                 "resnet18-imagenet",
                 stateOf "resnet18" "",
                 [ "3x3 stem"; "name that network: resnet18 or resnet18-pad2" ]
                 "resnet18",
                 under "module." (stateOf "wrn-34-10" ""),
                 [ "a wide ResNet"; "name that network: wrn-34-10" ]
-                "resnet18", stateOf "preactresnet18" "", [ "a PreActResNet-18"; "name that network: preactresnet18" ]
+                "resnet18",
+                stateOf "preactresnet18" "",
+                [ "a PreActResNet-18"; "name that network: preactresnet18" ]
                 "preactresnet18",
                 stateOf "preactresnet18" "" |> List.filter (fun (name, _) -> not (name.StartsWith "bn.")),
                 [ "without a last batch norm"; "none of the networks" ]

@@ -141,6 +141,10 @@ module Encoder =
         let! backbone = Configuration.backboneOf c recipe [] encoder.Input
         let tensors = deployed backbone encoder
 
+        match StateDict.unsound (Map.toSeq tensors) with
+        | Some problem -> return! Error(Error.NotWritable(path, problem))
+        | None -> ()
+
         if not (isBackbone path backbone encoder tensors) then
             let reason =
                 sprintf
@@ -148,10 +152,6 @@ module Encoder =
                     c.Network.Value
 
             return! Error(Error.NotWritable(path, reason))
-
-        match StateDict.unsound (Map.toSeq tensors) with
-        | Some problem -> return! Error(Error.NotWritable(path, problem))
-        | None -> ()
 
         let metadata = Map [ "configuration", Configuration.toJson c; "input", JsonText.write encoder.Input ]
         return! Safetensors.write path metadata (Tree.ofTensors tensors)
