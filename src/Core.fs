@@ -148,8 +148,9 @@ module Workbench =
 
     /// Attacks a few images, towards labels of one's own choice where there are targets, int64 [n]; what it
     /// did belongs to the caller's scope.
-    /// images: [n; c; h; w] within the threat's box; labels: int64 [n]. ArgumentException where they do not
-    /// fit.
+    /// images: [n; c; h; w] in float32 or float64 within the threat's box; labels: int64 [n]. What is wrong
+    /// with the classifier stands among the flags. ArgumentException where they do not fit, or where the
+    /// threat's radius reaches every image of the box.
     let attackTowards
         (targets: Tensor option)
         (attack: Attack)
@@ -170,13 +171,22 @@ module Workbench =
         fits (nameof labels) labels
         targets |> Option.iter (fits (nameof targets))
         Ball.requireInBox (nameof images) threat images
-        let ids = Array.init (int images.shape[0]) int64
+        let n = images.shape[0]
+        Threat.require (nameof threat) (if n = 0L then None else Some(images.numel () / n)) threat
+        let ids = Array.init (int n) int64
         let victims = { Ids = ids; Images = images; Labels = labels; Targets = targets }
-        attack.Run (Draw.create seed "attack" ids) threat classifier victims
+
+        let harm, faults =
+            Soundness.during threat.Box classifier (fun classifier ->
+                attack.Run (Draw.create seed "attack" ids) threat classifier victims)
+
+        let notes =
+            if n = 0L then Set.empty else Ball.notes threat (Figures.smallest images, Figures.largest images)
+        { harm with Flags = harm.Flags + faults + notes }
 
     /// Attacks a few images, away from their labels; what it did belongs to the caller's scope.
-    /// images: [n; c; h; w] within the threat's box; labels: int64 [n]. ArgumentException where they do not
-    /// fit.
+    /// images: [n; c; h; w] in float32 or float64 within the threat's box; labels: int64 [n]. Otherwise as
+    /// <c>attackTowards</c>.
     let attack
         (attack: Attack)
         seed
@@ -234,8 +244,8 @@ module Workbench =
         Inspection.run report stop encoder surrogate inspection
 
     /// Checks whether the accuracy under attack of any classifier can be trusted.
-    /// images: [n; c; h; w] in [0, 1]; labels: int64 [n]. ArgumentException where they do not fit, or where
-    /// the threat has no radius.
+    /// images: [n; c; h; w] in float32 or float64 within the threat's box; labels: int64 [n].
+    /// ArgumentException where they do not fit, or where the threat's radius is 0 or reaches every image.
     let auditOf
         report
         effort

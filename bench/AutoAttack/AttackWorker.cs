@@ -62,7 +62,8 @@ internal static class AttackWorker
         void Attack()
         {
             made.Clear();
-            var start = Core.CascadeModule.start("bench", encoder.Device, counting, test);
+            var start = Core.CascadeModule.start(
+                "bench", Core.Robustness.cleanly(encoder.Device, counting, test).Item1);
             var ended = Core.CascadeModule.run(
                 Core.CascadeModule.standard, Seed, threat,
                 FuncConvert.FromAction<string, double>((_, _) => { }),

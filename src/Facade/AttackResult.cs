@@ -44,9 +44,15 @@ public sealed class AttackResult : IDisposable
     /// <summary>How many of those gradients were 0 everywhere: int64 [n].</summary>
     public torch.Tensor ZeroGradients => harm.ZeroGradients;
 
-    /// <summary>What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>, <c>"probabilities"</c>
-    /// where the classifier seems to give those and not logits, <c>"few classes"</c> where the margin stands
-    /// in for a loss that needs more classes.</summary>
+    /// <summary>At how many points the <c>"logits"</c>, the <c>"loss"</c> or the <c>"gradient"</c> of each
+    /// image were not finite: int64 [n]. Such entries of a gradient are 0 in its step, and such logits are no
+    /// success.</summary>
+    public IReadOnlyDictionary<string, torch.Tensor> NotFinite => harm.NotFinite;
+
+    /// <summary>What a reader must know of the attack, <c>"zero gradient"</c> or <c>"gradient not
+    /// finite"</c>, and of the classifier: <c>"answers change from pass to pass"</c>, <c>"answers depend on
+    /// the other images of the batch"</c>, <c>"no gradient reaches the images"</c>, <c>"gives probabilities,
+    /// not logits"</c>.</summary>
     public IReadOnlySet<string> Flags => harm.Flags.ToHashSet();
 
     /// <summary>Frees its tensors.</summary>

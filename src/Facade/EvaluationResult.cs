@@ -15,16 +15,17 @@ public sealed record EvaluationProgress(string Stage, double Share);
 /// <param name="Forwards">Forward passes, each counted for every image in it.</param>
 /// <param name="Gradients">Gradients, counted likewise.</param>
 /// <param name="ZeroGradients">Images of which some gradient was 0 everywhere.</param>
+/// <param name="NotFinite">Images whose <c>"logits"</c>, <c>"loss"</c> or <c>"gradient"</c> were not finite at
+/// some point.</param>
 /// <param name="Furthest">The furthest of a stored image from its original, in the threat's norm.</param>
 /// <param name="Pixels">The least and the greatest pixel stored; null where nothing was attacked.</param>
-/// <param name="NotFinite">Pixels stored that are no numbers.</param>
 public sealed record Tally(
-    long Forwards, long Gradients, int ZeroGradients, double Furthest, (double Low, double High)? Pixels,
-    long NotFinite)
+    long Forwards, long Gradients, int ZeroGradients, IReadOnlyDictionary<string, int> NotFinite,
+    double Furthest, (double Low, double High)? Pixels)
 {
     internal static Tally Of(Core.Tally t) => new(
-        t.Forwards, t.Gradients, t.ZeroGradients, t.Furthest,
-        t.Pixels.OrNull() is { } pixels ? (pixels.Item1, pixels.Item2) : null, t.NotFinite);
+        t.Forwards, t.Gradients, t.ZeroGradients, t.NotFinite, t.Furthest,
+        t.Pixels.OrNull() is { } pixels ? (pixels.Item1, pixels.Item2) : null);
 }
 
 /// <summary>How often a classifier is right, untouched or under an attack.</summary>

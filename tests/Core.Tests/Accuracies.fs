@@ -26,6 +26,7 @@ let private stub: Attack =
             Forwards = counts
             Gradients = counts
             ZeroGradients = counts
+            NotFinite = Map [ for place in NotFinite.places -> place, counts ]
             Flags = if Array.contains 0L draw.Ids then Set [ "zero gradient" ] else Set.empty
         })
 
@@ -110,7 +111,15 @@ let tests =
             use data = sample false 601
             let told = ResizeArray<int>()
             let accuracy =
-                Robustness.under ("stub", stub) 1UL (Threat.create Linf 0.1) told.Add cpu (fun x -> x) data
+                Robustness.under
+                    (Array.create 601 true)
+                    ("stub", stub)
+                    1UL
+                    (Threat.create Linf 0.1)
+                    told.Add
+                    cpu
+                    (fun x -> x)
+                    data
             Expect.equal (accuracy.Name, accuracy.Correct, accuracy.Total) ("stub", 301, 601) "counts"
             Expect.equal accuracy.Flags (Set [ "zero gradient" ]) "flags"
             Expect.isAscending told "images done"
@@ -125,7 +134,8 @@ let tests =
             let classify = LinearProbe.classifier encoder head
             let threat = Threat.create Linf 0.02
             let attack = Attack.pgd 0.5 2
-            let accuracy = Robustness.under ("pgd", attack) 9UL threat ignore cpu classify data
+            let right, clean = Robustness.cleanly cpu classify data
+            let accuracy = Robustness.under right ("pgd", attack) 9UL threat ignore cpu classify data
             let ids = [| 0L .. 299L |]
 
             let harm =
@@ -136,13 +146,13 @@ let tests =
                     Targets = None
                 }
 
-            let right = truths harm.Success |> Array.filter not |> Array.length
-            Expect.equal accuracy.Correct right "right"
-            let clean = Robustness.clean cpu classify data
+            let unbroken = truths harm.Success |> Array.filter not |> Array.length
+            Expect.equal accuracy.Correct unbroken "right"
+            Expect.equal clean (Robustness.clean cpu classify data) "clean"
             Expect.isLessThan accuracy.Correct clean.Correct "it breaks some"
             Expect.isGreaterThan accuracy.Correct 0 "and not all"
             Expect.equal
-                (Robustness.under ("pgd", attack) 9UL threat ignore cpu classify data)
+                (Robustness.under right ("pgd", attack) 9UL threat ignore cpu classify data)
                 accuracy
                 "again")
     ]

@@ -26,6 +26,7 @@ let private breaking (every: int64) : Attack =
             Forwards = counts
             Gradients = counts
             ZeroGradients = counts
+            NotFinite = Map [ for place in NotFinite.places -> place, counts ]
             Flags = Set [ sprintf "seen %d" every ]
         })
 
@@ -52,7 +53,7 @@ let private even (dataset: Dataset) : Classifier =
 let private run keep from dataset =
     Cascade.run cascade 1UL threat (fun _ _ -> ()) keep cpu (even dataset) dataset from
 
-let private start dataset = Cascade.start "key" cpu (even dataset) dataset
+let private start dataset = Cascade.start "key" (fst (Robustness.cleanly cpu (even dataset) dataset))
 let private keepNothing _ = Ok()
 
 [<Tests>]
@@ -105,7 +106,7 @@ let tests =
                     ZeroGradients = source.Whole(0, 9)
                     Furthest = real ()
                     Pixels = source.Among [ None; Some(real (), real ()) ]
-                    NotFinite = int64 (source.Whole(0, 9))
+                    NotFinite = Map [ for place in NotFinite.places -> place, source.Whole(0, 9) ]
                 }
 
                 let standing = {
@@ -175,14 +176,15 @@ let tests =
 
             let threat = Threat.create Linf 0.02
             let cascade = { Name = "brief"; Stages = members }
-            let start = Cascade.start "" cpu classify data
+            let right, _ = Robustness.cleanly cpu classify data
+            let start = Cascade.start "" right
             let run = Cascade.run cascade 1UL threat (fun _ _ -> ()) keepNothing cpu classify data start
             let finished = Expect.wantOk run "finished"
             Expect.equal finished.Counts (List.sortDescending finished.Counts) "never more"
             Expect.isLessThan finished.Alive.Length finished.Counts.Head "something breaks"
 
             for stage in members do
-                let alone = Robustness.under stage 1UL threat ignore cpu classify data
+                let alone = Robustness.under right stage 1UL threat ignore cpu classify data
                 Expect.isLessThanOrEqual finished.Alive.Length alone.Correct (fst stage))
 
         test "the names that there are" (fun () ->
@@ -203,13 +205,12 @@ let tests =
 
             let noisy (x: Tensor) =
                 calls <- calls + 1.0
-                logits x + tensor [ 8; 4 ] (Array.init 32 (fun i -> 0.01 * sin (calls * float i)))
+                let count = int x.shape[0] * 4
+                logits x + tensor [ count / 4; 4 ] (Array.init count (fun i -> 0.01 * sin (calls * float i)))
 
-            Expect.equal (Soundness.faults logits images) [] "sound"
-            Expect.equal (Soundness.faults noisy images) [ "answers change from pass to pass" ] "chance"
+            let faults classifier = Soundness.faults (Some(0.0, 1.0)) classifier images
+            Expect.equal (faults logits) Set.empty "sound"
+            Expect.equal (faults noisy) (Set [ "answers change from pass to pass" ]) "chance"
             let softmax x = (logits x).softmax 1L
-            Expect.equal
-                (Soundness.faults softmax images)
-                [ "gives probabilities, not logits" ]
-                "probabilities")
+            Expect.equal (faults softmax) (Set [ "gives probabilities, not logits" ]) "probabilities")
     ]

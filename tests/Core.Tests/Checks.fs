@@ -109,7 +109,7 @@ let private answers =
             let astray change = Answers.range sound (Some { idle 12 with Aimed = change (strike 12 []) })
             fails (astray (fun s -> { s with Excess = 1e-3 })) "beyond the ball"
             fails (astray (fun s -> { s with Outside = 1e-3 })) "beyond the box"
-            fails (astray (fun s -> { s with Flags = Set [ "not finite" ] })) "not finite"
+            fails (astray (fun s -> { s with Flags = Set [ "gradient not finite" ] })) "not finite"
             passes (astray (fun s -> { s with Excess = 1e-6 })) "rounding")
 
         test "gradients that vanish are counted, image by image" (fun () ->

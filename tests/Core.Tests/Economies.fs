@@ -83,7 +83,7 @@ let tests =
                 z
 
             let threat = Threat.create Linf radius
-            let start = Cascade.start "" cpu watched data
+            let start = Cascade.start "" (fst (Robustness.cleanly cpu watched data))
             let alive = ResizeArray [ start.Alive ]
 
             let keep (now: Standing) =
@@ -120,7 +120,7 @@ let tests =
                 (accuracy.Parts |> List.sumBy (fun part -> part.Tally.Forwards))
                 "all passes"
             Expect.isLessThanOrEqual accuracy.Tally.Furthest (radius + 1e-6) "furthest"
-            Expect.equal accuracy.Tally.NotFinite 0L "finite"
+            Expect.equal accuracy.Tally.NotFinite Tally.none.NotFinite "finite"
             let low, high = Option.get accuracy.Tally.Pixels
             within 0.0 1.0 [| low; high |] "pixels"
             Expect.equal (List.last accuracy.Parts).Correct finished.Alive.Length "the last part"
@@ -128,7 +128,6 @@ let tests =
 
         test "tallies add up, and tell what there is to tell" (fun () ->
             let images = tensor [ 2; 1; 1; 2 ] [| 0.1; 0.2; 0.3; 0.4 |]
-            let moved = tensor [ 2; 1; 1; 2 ] [| 0.1; 0.5; nan; 0.4 |]
             let counts (a: int64) (b: int64) : Tensor = torch.tensor [| a; b |]
             let victims = Breaking.victims [| 0L; 1L |] images [| 0; 0 |]
 
@@ -140,6 +139,7 @@ let tests =
                 Forwards = counts 3L 4L
                 Gradients = counts 2L 0L
                 ZeroGradients = counts 0L 2L
+                NotFinite = Map [ "logits", counts 0L 0L; "loss", counts 1L 1L; "gradient", counts 3L 0L ]
                 Flags = Set [ "zero gradient" ]
             }
 
@@ -151,13 +151,11 @@ let tests =
                     Forwards = 7L
                     Gradients = 2L
                     ZeroGradients = 1
+                    NotFinite = Map [ "logits", 0; "loss", 2; "gradient", 1 ]
                     Furthest = 0.0
                     Pixels = Some(0.1, 0.4)
-                    NotFinite = 0L
                 }
                 "of one"
-            let broken = Tally.ofHarm threat victims (harm moved)
-            Expect.equal broken.NotFinite 1L "no number"
             let far = tensor [ 2; 1; 1; 2 ] [| 0.1; 0.7; 0.3; 0.4 |]
             let both = Tally.add one (Tally.ofHarm threat victims (harm far))
             Expect.equal (both.Forwards, both.Gradients, both.ZeroGradients) (14L, 4L, 2) "sums"
@@ -166,8 +164,14 @@ let tests =
             Expect.equal (Tally.add one Tally.none) one "nothing more"
             Expect.equal (Tally.told both (harm far).Flags) (Set [ "zero gradient of 2 image(s)" ]) "told"
             Expect.equal (Tally.told Tally.none Set.empty) Set.empty "nothing to tell"
-            Expect.exists
-                (Tally.told broken Set.empty)
-                (fun flag -> flag.StartsWith "1 pixel(s)")
-                "no numbers")
+            let flags = Set [ for place in NotFinite.places -> NotFinite.flag place ]
+
+            Expect.equal
+                (Tally.told { one with NotFinite = Map.add "logits" 3 one.NotFinite } flags)
+                (Set [
+                    "logits of 3 images are not finite"
+                    "loss of 2 images is not finite"
+                    "gradient of 1 image is not finite"
+                ])
+                "what is not finite")
     ]

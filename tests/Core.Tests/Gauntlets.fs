@@ -17,7 +17,7 @@ let private few = { Apgd.defaults with Steps = 7 }
 let private brisk: Fab = { Fab.untargeted with Steps = 7; Restarts = 2 }
 let private weighing = { CarliniWagner.published with Steps = 12; Rate = 0.1; Weight = 0.1 }
 
-let private attacks: (string * Attack) list = [
+let attacks: (string * Attack) list = [
     "fgsm", Attack.fgsm
     "pgd", Attack.pgd 0.3 5
     "pgd, two runs", Attack.ofAscent CrossEntropy.perSample { Ascent.pgd 0.3 3 with Restarts = 2 }
@@ -36,12 +36,12 @@ let private attacks: (string * Attack) list = [
 ]
 
 // A net with bends on images that are not square, of few classes.
-let private scenes = [
+let scenes = [
     for classes, shape in [ 2, [ 5; 1; 2; 5 ]; 3, [ 4; 3; 4; 2 ]; 4, [ 3; 2; 1; 6 ]; 6, [ 4; 1; 3; 3 ] ] do
         for norm in [ Linf; L2; L1 ] -> classes, shape, norm
 ]
 
-let private sceneOf (classes, shape: int list, norm) =
+let sceneOf (classes, shape: int list, norm) =
     let source = Source(100 * classes + shape.Head)
     let pixels = List.reduce (*) shape.Tail
     let classify = Squaring.net source (shape[1], shape[2], shape[3]) classes
@@ -129,7 +129,8 @@ let tests =
 
         every "probabilities are noticed, logits are not taken for them" (fun attack s ->
             let flagged classify =
-                (runBy attack { s with Classify = classify }).Flags.Contains "probabilities"
+                (runBy attack { s with Classify = classify }).Flags.Contains
+                    "gives probabilities, not logits"
             Expect.isTrue (flagged (fun x -> (s.Classify x).softmax 1L)) "softmax"
             Expect.isFalse (flagged s.Classify) "logits")
 

@@ -95,10 +95,10 @@ let tests =
             Expect.equal harm.Flags (Set [ "zero gradient" ]) "no slope"
             Expect.allEqual (truths harm.Success) false "nothing moves it"
             let harm = runBy attack { all0 with Classify = fun x -> s.Classify x * nan }
-            Expect.contains harm.Flags "not finite" "not finite"
+            Expect.equal harm.Flags (Set [ "gradient not finite"; "logits not finite" ]) "not finite"
             Expect.equal (bits harm.Images) (bits s.Victims.Images) "nothing stored"
             let softmax = runBy attack { s with Classify = fun x -> (s.Classify x).softmax 1L }
-            Expect.contains softmax.Flags "probabilities" "softmax")
+            Expect.contains softmax.Flags "gives probabilities, not logits" "softmax")
 
         law "within the threat, only what its ball holds counts" (fun s ->
             for norm in [ Linf; L2; L1 ] do
@@ -150,8 +150,8 @@ let tests =
 
             Scope.value (fun () ->
                 let harm = runBy (Attack.within attack) { s with Classify = classify }
-                Expect.hasLength (Attack.tensors harm) 9 "tensors of a result"
-                Expect.equal (Autograd.liveTensors () - before) 9L "nothing but the result lives")
+                Expect.hasLength (Attack.tensors harm) 12 "tensors of a result"
+                Expect.equal (Autograd.liveTensors () - before) 12L "nothing but the result lives")
 
             Expect.equal (Autograd.liveTensors () - before) 0L "nothing lives"
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")

@@ -36,6 +36,7 @@ let private adversaries threat (original: Tensor) (adversarial: Tensor) : Advers
         Forwards = whole [ 1; 1; 1; 1 ]
         Gradients = whole [ 1; 1; 1; 1 ]
         ZeroGradients = whole [ 0; 0; 0; 0 ]
+        NotFinite = Map.empty
         Flags = Set.empty
     }
 }

@@ -46,7 +46,7 @@ let private standing classifier (test: Dataset) (name, attack: Attack) =
 
 let private cascade classifier test stages =
     let cascade = { Name = "stages"; Stages = stages }
-    let start = Cascade.start "key" cpu classifier test
+    let start = Cascade.start "key" (fst (Robustness.cleanly cpu classifier test))
     let finished =
         Expect.wantOk
             (Cascade.run cascade 1UL threat (fun _ _ -> ()) (fun _ -> Ok()) cpu classifier test start)

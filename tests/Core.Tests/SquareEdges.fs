@@ -138,8 +138,8 @@ let tests =
 
             Scope.value (fun () ->
                 let harm = run brief { s with Classify = classify }
-                Expect.hasLength (Attack.tensors harm) 9 "tensors of a result"
-                Expect.equal (Autograd.liveTensors () - before) 9L "nothing but the result lives")
+                Expect.hasLength (Attack.tensors harm) 12 "tensors of a result"
+                Expect.equal (Autograd.liveTensors () - before) 12L "nothing but the result lives")
 
             Expect.allEqual enabled false "gradients enabled"
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters"
@@ -167,7 +167,7 @@ let tests =
             let s = scene 1 4
             let broken x = s.Classify x * nan
             let harm = run brief { s with Classify = broken }
-            Expect.equal harm.Flags (Set [ "not finite" ]) "flag"
+            Expect.equal harm.Flags (Set [ "logits not finite" ]) "flag"
             within 0.0 1.0 (floats harm.Images) "images"
             Expect.equal (run brief s).Flags Set.empty "a sound one is not")
 

@@ -47,13 +47,15 @@ let tests =
             let found = Expect.wantOk found "measured"
             use data = Dataset.ofTensors "images" images y
 
+            let right, clean = Robustness.cleanly cpu classify data
+
             let alone threat name =
                 let attack = Expect.wantOk (Robustness.attack name) name
-                Robustness.under (name, attack) 1UL threat ignore cpu classify data
+                Robustness.under right (name, attack) 1UL threat ignore cpu classify data
 
             let threats = [ Threat.create Linf 0.1; Threat.create L2 0.2 ]
             let attacked = List.allPairs threats asked.Attacks |> List.map (fun pair -> pair ||> alone)
-            let expected = Robustness.clean cpu classify data :: attacked
+            let expected = clean :: attacked
 
             Expect.equal found expected "accuracies"
             Expect.equal found.Head.Correct 34 "right untouched"
@@ -166,7 +168,7 @@ let tests =
             let e = { asked with Threats = [ "linf:0.1:0:0.5" ] }
 
             match Workbench.evaluate silent never encoder e with
-            | Error [ error ] -> says [ "--threat"; "0:1"; "linf:0.1:0:0.5" ] error "why"
+            | Error [ error ] -> says [ "--threat"; "0 to 1"; "0 to 0.5" ] error "why"
             | other -> failtestf "one error was expected: %A" other)
 
         testPropertyN

@@ -66,7 +66,11 @@ module Attack =
                     run
                     Terminal.percent t.Clean.Fraction
                     Terminal.percent t.Attacked.Fraction
-                    if place = 0 then String.concat ", " t.Attacked.Flags else "transferred"
+                    [
+                        if place > 0 then "transferred"
+                        yield! t.Attacked.Flags
+                    ]
+                    |> String.concat ", "
                 ]
         ]
 
@@ -89,7 +93,7 @@ module Attack =
         images = images.Labels.shape[0]
         probe = images.About["probe"]
         seed = images.Seed
-        flags = images.Harm.Flags
+        flags = Adversaries.flags images
         runs = [
             for run, (t: Transferred) in fared ->
                 {|
@@ -98,6 +102,7 @@ module Attack =
                     attacked = t.Attacked.Fraction
                     cleanCorrect = t.Clean.Correct
                     attackedCorrect = t.Attacked.Correct
+                    flags = t.Attacked.Flags
                 |}
         ]
         did = [

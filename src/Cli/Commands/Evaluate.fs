@@ -47,10 +47,10 @@ module Evaluate =
         forwards = t.Forwards
         gradients = t.Gradients
         zeroGradients = t.ZeroGradients
+        notFinite = t.NotFinite
         furthest = t.Furthest
         lowestPixel = t.Pixels |> Option.map fst
         highestPixel = t.Pixels |> Option.map snd
-        notFinite = t.NotFinite
     |}
 
     let private show heading (measured: Measured) =

@@ -43,7 +43,8 @@ type Harm = {
     /// The adversarial image where the attack succeeded; else the one of the highest loss, or from an attack
     /// that looks for the nearest image the original: [n; c; h; w].
     Images: Tensor
-    /// Whether the stored image is misclassified, computed on that very image: bool [n].
+    /// Whether the stored image is misclassified, computed on that very image: bool [n]. Never where its
+    /// logits are not finite.
     Success: Tensor
     /// How far the stored image is from the original, in each norm: [n].
     Distance: Map<Norm, Tensor>
@@ -55,8 +56,12 @@ type Harm = {
     Gradients: Tensor
     /// How many of those gradients were 0 everywhere, so that they led nowhere: int64 [n].
     ZeroGradients: Tensor
-    /// What a reader must know: <c>"zero gradient"</c>, <c>"not finite"</c>, <c>"probabilities"</c> where the
-    /// classifier seems to give those and not logits; and in words what few classes have changed.
+    /// At how many of those points the logits, the loss or the gradient were not finite, by the names of
+    /// <c>NotFinite.places</c>: int64 [n]. Entries of a gradient that are not finite are 0 in its step;
+    /// logits that are not finite are no success.
+    NotFinite: Map<string, Tensor>
+    /// What a reader must know: <c>"zero gradient"</c>, <c>"logits not finite"</c> and the like, <c>"gives
+    /// probabilities, not logits"</c>; and in words what few classes have changed.
     Flags: Set<string>
 }
 
@@ -91,16 +96,40 @@ module Attack =
         harm.Forwards
         harm.Gradients
         harm.ZeroGradients
+        yield! Map.values harm.NotFinite
     }
 
     // Whether each row's verdict is what the attack wants: another label than the true one, or the target.
-    let internal succeeded (logits: Tensor) (labels: Tensor) (targets: Tensor option) =
+    let private succeeded (logits: Tensor) (answered: Tensor) (labels: Tensor) (targets: Tensor option) =
         Scope.tensor (fun () ->
             let guess = logits.argmax 1L
 
             match targets with
             | None -> guess.ne labels
-            | Some target -> guess.eq target)
+            | Some target -> guess.eq target
+            |> answered.logical_and)
+
+    // Which rows' verdicts at a point are what the attack wants. Writes down where the logits are not finite,
+    // or else the loss.
+    let internal won ledger (rows: int64[]) (value: Tensor option) logits labels targets =
+        Scope.value (fun () ->
+            let answered = Soundness.answered logits
+            let won = succeeded logits answered labels targets
+            let value = value |> Option.map _.isfinite().logical_or(answered.logical_not ())
+            let found = torch.stack (ResizeArray [ won; answered; Option.defaultValue answered value ])
+            let found = Ledger.bools found |> Array.chunkBySize rows.Length
+            Ledger.note ledger NotFinite.Logits rows found[1]
+            if value.IsSome then Ledger.note ledger NotFinite.Loss rows found[2]
+            found[0])
+
+    /// The images that an attack leaves undecided, neither robust nor broken: those whose logits were not
+    /// finite at some point, and that are no success: bool [n].
+    let undecided harm =
+        Scope.tensor (fun () ->
+            harm.NotFinite[NotFinite.Logits].gt(0L.ToScalar()).logical_and(harm.Success.logical_not ()))
+
+    /// The images that withstood an attack: neither a success nor undecided: bool [n].
+    let withstood harm = Scope.tensor (fun () -> harm.Success.logical_or(undecided harm).logical_not())
 
     /// How far images are from their originals, in each norm.
     let distances (original: Tensor) (images: Tensor) =
@@ -110,18 +139,11 @@ module Attack =
     let judge (classifier: Classifier) (victims: Victims) (images: Tensor) =
         use _ = torch.no_grad ()
         let logits = classifier images
-        let success = succeeded logits victims.Labels victims.Targets
+        let answered = Soundness.answered logits
+        let success = succeeded logits answered victims.Labels victims.Targets
+        answered.Dispose()
         logits.Dispose()
         success, distances victims.Images images
-
-    /// Whether all rows lie in [0, 1] and add up to 1, as those of no logits do (Carlini's code refuses
-    /// them).
-    let internal areProbabilities (logits: Tensor) =
-        let near (low: float) (high: float) (x: Tensor) =
-            x.ge(low.ToScalar()).logical_and(x.le (high.ToScalar())).all().item<bool>()
-
-        Scope.value (fun () ->
-            logits.shape[0] > 0L && near -1e-4 1.0001 logits && near 0.999 1.001 (logits.sum 1L))
 
     /// What every attack begins with: a look at the untouched images. Result: their logits, without gradient.
     let internal first (ledger: Ledger) (classifier: Classifier) (victims: Victims) =
@@ -130,13 +152,13 @@ module Attack =
                 use _ = torch.no_grad ()
                 classifier victims.Images)
 
-        if areProbabilities logits then ledger.Flags.Add "probabilities" |> ignore
-        Ledger.finite ledger logits |> ignore
+        let rows = Array.init victims.Ids.Length int64
+        let fits (labels: Tensor) name = Logits.labelled "classifier" logits name labels
+        fits victims.Labels "labels"
+        victims.Targets |> Option.iter (fun targets -> fits targets "targets")
+        if Soundness.areProbabilities logits then ledger.Flags.Add Soundness.probabilities |> ignore
 
-        Scope.value (fun () ->
-            succeeded logits victims.Labels victims.Targets
-            |> Ledger.bools
-            |> Ledger.look ledger 1L 0L (Array.init victims.Ids.Length int64))
+        won ledger rows None logits victims.Labels victims.Targets |> Ledger.look ledger 1L 0L rows
 
         logits
 
@@ -152,12 +174,21 @@ module Attack =
             Forwards = counts ledger.Forwards
             Gradients = counts ledger.Gradients
             ZeroGradients = counts ledger.ZeroGradients
+            NotFinite = ledger.NotFinite |> Map.map (fun _ values -> counts values)
             Flags = Set.ofSeq ledger.Flags
         }
 
     /// The same, with success looked up on what is stored.
     let internal closeJudged (ledger: Ledger) classifier (victims: Victims) =
         judge classifier victims ledger.Stored |> fst |> close ledger victims
+
+    /// An attack by what it does to images: every attack is made here. Images must be float32 or float64,
+    /// finite and within the threat's box, and the classifier is given a copy of them; ArgumentException
+    /// else.
+    let create text (run: Draw -> Threat -> Classifier -> Victims -> Harm) : Attack =
+        Named.create text (fun draw threat classifier victims ->
+            Ball.requireInBox "images" threat victims.Images
+            Scope.keeping tensors (fun () -> run draw threat (Classifier.guarded classifier) victims))
 
     /// A gradient attack as an evaluation (Carlini et al. 2019): every visited point is tested, the clean
     /// image and the start among them, but for those of ascents in a wider ball that another goes on from;
@@ -170,32 +201,31 @@ module Attack =
     ///
     /// plan: what to run, from the threat, the victims and the number of classes.
     let planned text (plan: Threat -> Victims -> int64 -> Plan) : Attack =
-        Named.create text (fun draw threat classifier victims ->
-            Scope.keeping tensors (fun () ->
-                let ledger = Ledger.start victims.Images
-                let clean = first ledger classifier victims
-                let plan = plan threat victims clean.shape[1]
-                ledger.Flags.UnionWith plan.Notes
+        create text (fun draw threat classifier victims ->
+            let ledger = Ledger.start victims.Images
+            let clean = first ledger classifier victims
+            let plan = plan threat victims clean.shape[1]
+            ledger.Flags.UnionWith plan.Notes
 
-                let see objective (rows: int64[]) x =
-                    let own = Ledger.pick rows
-                    let logits: Tensor = classifier x
+            let see objective (rows: int64[]) x =
+                let own = Ledger.pick rows
+                let logits: Tensor = classifier x
 
-                    let aim = {
-                        Labels = own victims.Labels
-                        Targets = Option.map own victims.Targets
-                        Clean = own clean
-                    }
+                let aim = {
+                    Labels = own victims.Labels
+                    Targets = Option.map own victims.Targets
+                    Clean = own clean
+                }
 
-                    objective logits aim,
-                    Scope.value (fun () -> Ledger.bools (succeeded logits aim.Labels aim.Targets))
+                let value: Tensor = objective logits aim
+                value, won ledger rows (Some value) logits aim.Labels aim.Targets
 
-                plan.Objectives
-                |> List.collect (List.replicate plan.Ascent.Restarts)
-                |> List.map see
-                |> Climb.runs plan.Ascent ledger draw threat victims.Images
+            plan.Objectives
+            |> List.collect (List.replicate plan.Ascent.Restarts)
+            |> List.map see
+            |> Climb.runs plan.Ascent ledger draw threat victims.Images
 
-                closeJudged ledger classifier victims))
+            closeJudged ledger classifier victims)
 
     /// What raising a loss away from the labels is or, where there are targets, lowering it towards those.
     /// loss: of logits [n; k] and labels [n], one value a sample.
@@ -217,19 +247,18 @@ module Attack =
     /// threat's norm, is no success, and the original is stored in its stead. For attacks that look for the
     /// nearest image and not in a ball.
     let within (attack: Attack) : Attack =
-        Named.create attack.Text (fun draw threat classifier victims ->
-            Scope.keeping tensors (fun () ->
-                let harm = attack.Run draw threat classifier victims
-                let far = harm.Distance[threat.Norm].gt(threat.Radius.ToScalar())
-                let images = torch.where (Shape.perSample harm.Images far, victims.Images, harm.Images)
+        create attack.Text (fun draw threat classifier victims ->
+            let harm = attack.Run draw threat classifier victims
+            let far = harm.Distance[threat.Norm].gt(threat.Radius.ToScalar())
+            let images = torch.where (Shape.perSample harm.Images far, victims.Images, harm.Images)
 
-                {
-                    harm with
-                        Images = images
-                        Success = harm.Success.logical_and (far.logical_not ())
-                        Distance = distances victims.Images images
-                        FirstSuccess = harm.FirstSuccess.masked_fill (far, (-1L).ToScalar())
-                }))
+            {
+                harm with
+                    Images = images
+                    Success = harm.Success.logical_and (far.logical_not ())
+                    Distance = distances victims.Images images
+                    FirstSuccess = harm.FirstSuccess.masked_fill (far, (-1L).ToScalar())
+            })
 
     /// FGSM (Goodfellow et al. 2015): one whole step from the image.
     let fgsm = ofAscent CrossEntropy.perSample Ascent.fgsm

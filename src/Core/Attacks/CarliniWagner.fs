@@ -50,25 +50,24 @@ module CarliniWagner =
             Array.map2 narrowed (distances |> Array.map System.Double.IsFinite) brackets)
 
     let private searching text rounds (how: CarliniWagner) : Attack =
-        Named.create text (fun _ threat classifier victims ->
-            Scope.keeping Attack.tensors (fun () ->
-                let ledger = Ledger.start victims.Images
-                Scope.value (fun () -> Attack.first ledger classifier victims |> ignore)
-                let rows = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
+        Attack.create text (fun _ threat classifier victims ->
+            let ledger = Ledger.start victims.Images
+            Scope.value (fun () -> Attack.first ledger classifier victims |> ignore)
+            let rows = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
 
-                let go (nearest, brackets) round =
-                    let last = round = rounds && rounds >= 10
-                    let brackets = if last then Array.map atUpper brackets else brackets
-                    round' how threat classifier victims ledger rows nearest brackets
+            let go (nearest, brackets) round =
+                let last = round = rounds && rounds >= 10
+                let brackets = if last then Array.map atUpper brackets else brackets
+                round' how threat classifier victims ledger rows nearest brackets
 
-                let start = { Low = 0.0; High = infinity; Now = how.Weight }
+            let start = { Low = 0.0; High = infinity; Now = how.Weight }
 
-                if rows.Length > 0 then
-                    ((Array.create rows.Length infinity, Array.create rows.Length start), [ 1..rounds ])
-                    ||> List.fold go
-                    |> ignore
+            if rows.Length > 0 then
+                ((Array.create rows.Length infinity, Array.create rows.Length start), [ 1..rounds ])
+                ||> List.fold go
+                |> ignore
 
-                Attack.closeJudged ledger classifier victims))
+            Attack.closeJudged ledger classifier victims)
 
     let private text (how: CarliniWagner) weight =
         sprintf

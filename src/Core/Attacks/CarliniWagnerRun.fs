@@ -71,8 +71,11 @@ module CarliniWagnerRun =
                         value.isfinite ())
 
             // Keeps, of the samples that go on, the images that have the margin and are nearer than before.
-            let keep index search (x: Tensor) (rise: Tensor) (value: Tensor) =
+            let keep index search (x: Tensor) (logits: Tensor) (rise: Tensor) (value: Tensor) =
                 use _ = torch.no_grad ()
+                let own = Ledger.pick search.Rows
+                let targets = Option.map own victims.Targets
+                Attack.won ledger search.Rows (Some value) logits (own victims.Labels) targets |> ignore
                 let rows = Ledger.index original search.Rows
                 let passed = rise.gt(how.Confidence.ToScalar()).logical_and(falls index search value)
                 let distance = Ball.distance L2 (original.index_select (0L, rows)) x
@@ -99,7 +102,7 @@ module CarliniWagnerRun =
                     let missing = (how.Confidence - rise).clamp_min(0.0.ToScalar())
                     let value = moved + missing * own weights
 
-                    Scope.value (fun () -> keep index search x rise value)
+                    Scope.value (fun () -> keep index search x logits rise value)
                     |> Ledger.look ledger 1L (if more then 1L else 0L) search.Rows
 
                     value
@@ -109,14 +112,13 @@ module CarliniWagnerRun =
                 let more = index + 1 < how.Steps
                 let value, gradient = GradientAttack.look more (objective index search more) search.Delta
                 let goesOn = Ledger.bools (falls index search value)
-                Ledger.finite ledger value |> ignore
 
                 match gradient with
                 | None -> { search with Rows = [||] }
                 | Some gradient ->
                     // At the image itself with the margin reached, the objective is 0 and flat.
-                    let still = (Ball.length Linf gradient).eq(0.0.ToScalar())
-                    still.logical_and (value.gt (0.0.ToScalar())) |> Ledger.still ledger search.Rows
+                    let gradient =
+                        gradient |> Ledger.slope ledger search.Rows (Some(value.gt (0.0.ToScalar())))
 
                     let updates, adam =
                         rule.Update

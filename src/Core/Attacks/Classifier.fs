@@ -12,6 +12,34 @@ type Classifier = Tensor -> Tensor
 [<RequireQualifiedAccess>]
 module Classifier =
 
+    // Refuses answers that are not logits [n; k] in floating point, of two classes or more.
+    let private require (images: Tensor) (logits: Tensor) =
+        let isOfImages = logits.shape.Length = 2 && logits.shape[0] = images.shape[0]
+
+        if not (isOfImages && logits.is_floating_point ()) then
+            invalidArg
+                "classifier"
+                (sprintf
+                    "logits [n; k] in floating point were expected, got %s in %O for images %s."
+                    (Shape.text logits)
+                    logits.dtype
+                    (Shape.text images))
+
+        if logits.shape[1] < 2L then
+            invalidArg
+                "classifier"
+                (sprintf "logits of two classes or more were expected, got %s." (Shape.text logits))
+
+    /// The same classifier on a copy of its images, so that it may change them in place. ArgumentException
+    /// where its answers are not logits [n; k] in floating point, k at least 2.
+    let guarded (classifier: Classifier) : Classifier =
+        fun images ->
+            let copy = images.clone ()
+            let logits = classifier copy
+            require images logits
+            if not (obj.ReferenceEquals(logits, copy)) then copy.Dispose()
+            logits
+
     let private perChannel (values: float list) (images: Tensor) =
         let channels = images.shape[1]
 

@@ -26,11 +26,7 @@ module internal Climb =
                 won |> Array.iteri (fun place won -> if won then votes[place] <- votes[place] + 1)
                 value)
 
-        Ledger.finite batch.Ledger value |> ignore
-
-        for g in Option.toList gradient do
-            (Ball.length Linf g).eq(0.0.ToScalar()) |> Ledger.still batch.Ledger rows
-
+        let gradient = gradient |> Option.map (Ledger.slope batch.Ledger rows None)
         let solved = votes |> Array.map (fun votes -> verdict && 2 * votes > ascent.Passes)
         let passes = int64 ascent.Passes
         Ledger.look batch.Ledger passes (if wantGradient then passes else 0L) rows solved

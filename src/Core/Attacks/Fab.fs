@@ -45,7 +45,6 @@ module Fab =
     let private borders (how: Fab) (logits: Tensor) (victims: Victims) =
         match victims.Targets, how.Targets with
         | Some targets, _ -> [ targets.unsqueeze 1L ]
-        | _ when logits.shape[1] < 2L -> []
         | None, count ->
             let rivals = Logits.rivals logits victims.Labels
 
@@ -63,40 +62,39 @@ module Fab =
         | _ -> []
 
     let private search radiusOf (how: Fab) (draw: Draw) threat (classifier: Classifier) (victims: Victims) =
-        Scope.keeping Attack.tensors (fun () ->
-            let found = FabRun.start victims.Images
-            let ledger, radius = found.Ledger, (radiusOf threat: float option)
-            let logits = Attack.first ledger classifier victims
-            ledger.Flags.UnionWith(notes how (int logits.shape[1]) victims)
+        let found = FabRun.start victims.Images
+        let ledger, radius = found.Ledger, (radiusOf threat: float option)
+        let logits = Attack.first ledger classifier victims
+        ledger.Flags.UnionWith(notes how (int logits.shape[1]) victims)
 
-            let borders = List.indexed (borders how logits victims)
-            let right = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
+        let borders = List.indexed (borders how logits victims)
+        let right = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
 
-            for (border, rivals), number in List.allPairs borders [ 0 .. how.Restarts - 1 ] do
-                // Without a radius all go on to the end.
-                let rows = if radius.IsSome then Ledger.unsolved ledger right else right
+        for (border, rivals), number in List.allPairs borders [ 0 .. how.Restarts - 1 ] do
+            // Without a radius all go on to the end.
+            let rows = if radius.IsSome then Ledger.unsolved ledger right else right
 
-                if rows.Length > 0 then
-                    Scope.value (fun () ->
-                        let pick = Ledger.pick rows
-                        let origin = pick victims.Images
-                        let purpose = sprintf "border %d/restart %d" border number
-                        let draw = Draw.pick rows draw |> Draw.sub purpose
+            if rows.Length > 0 then
+                Scope.value (fun () ->
+                    let pick = Ledger.pick rows
+                    let origin = pick victims.Images
+                    let purpose = sprintf "border %d/restart %d" border number
+                    let draw = Draw.pick rows draw |> Draw.sub purpose
 
-                        FabRun.descend how threat radius classifier found {
-                            Rows = rows
-                            Origin = origin
-                            Labels = pick victims.Labels
-                            Goals = victims.Targets |> Option.map pick
-                            Rivals = pick rivals
-                            X =
-                                if number = 0 then
-                                    origin.alias ()
-                                else
-                                    restarted threat draw (pick found.Nearest) origin
-                        })
+                    FabRun.descend how threat radius classifier found {
+                        Rows = rows
+                        Origin = origin
+                        Labels = pick victims.Labels
+                        Goals = victims.Targets |> Option.map pick
+                        Rivals = pick rivals
+                        X =
+                            if number = 0 then
+                                origin.alias ()
+                            else
+                                restarted threat draw (pick found.Nearest) origin
+                    })
 
-            Attack.closeJudged ledger classifier victims)
+        Attack.closeJudged ledger classifier victims
 
     let private named radiusOf (how: Fab) : Attack =
         FabRun.check how
@@ -107,7 +105,7 @@ module Fab =
             | Some count -> sprintf "FAB-T, %d targets" count
         let runs = if how.Restarts = 1 then "" else sprintf ", %d runs" how.Restarts
 
-        Named.create (sprintf "%s, %d steps%s" kind how.Steps runs) (search radiusOf how)
+        Attack.create (sprintf "%s, %d steps%s" kind how.Steps runs) (search radiusOf how)
 
     /// The nearest misclassified image that any of the runs finds, all of them on all images. Success is that
     /// of the stored image, however far it is: <c>Attack.within</c> holds it to a radius, so that one search

@@ -99,8 +99,11 @@ module FabRun =
                 let rise = rises.select (1L, place)
                 rise.detach (), GradientAttack.slope (place + 1L < count) rise leaf
 
+            // A border that is no number is farther than any other.
             let far (value: Tensor, slope) =
-                value.abs () / (dualLength norm slope).clamp_min(1e-12.ToScalar())
+                let length = dualLength norm (GradientAttack.calm slope)
+                let ratio = value.abs () / length.clamp_min (1e-12.ToScalar())
+                ratio.masked_fill (ratio.isnan (), System.Double.PositiveInfinity.ToScalar())
 
             let rec nearest (ratio: Tensor, value: Tensor, slope: Tensor) place =
                 if place = count then
@@ -144,20 +147,16 @@ module FabRun =
         let ledger = found.Ledger
         let value, slope = border threat.Norm classifier search
 
-        let value, slope =
-            if Ledger.finite ledger value && Ledger.finite ledger slope then
-                value, slope
-            else
-                let calm (x: Tensor) = x.nan_to_num (0.0, 0.0, 0.0)
-                calm value, calm slope
-
-        (Ball.length Linf slope).eq(0.0.ToScalar()) |> Ledger.still ledger search.Rows
+        Ledger.bools (value.isfinite ()) |> Ledger.note ledger NotFinite.Loss search.Rows
+        let value, slope = GradientAttack.calm value, Ledger.slope ledger search.Rows None slope
         let borders = if search.Goals.IsSome then 1L else search.Rivals.shape[1]
         let x = stepped how threat search (value, slope)
 
         let broken =
             use _ = torch.no_grad ()
-            Attack.succeeded (classifier x) search.Labels search.Goals
+            let logits = classifier x
+            let won = Attack.won ledger search.Rows None logits search.Labels search.Goals
+            torch.tensor(won).``to`` x.device
 
         let distance = Ball.distance threat.Norm search.Origin x
 

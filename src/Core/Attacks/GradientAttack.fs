@@ -60,8 +60,11 @@ module GradientAttack =
             |> List.head
             |> Option.defaultWith (fun () -> torch.zeros_like leaf))
 
-    /// The objective at x and, where asked for, its gradient there, zero where the objective does not depend on
-    /// x. A value without dimension counts for every sample: they rise together.
+    /// A gradient whose entries that are not finite are 0, so that a step does not go along them.
+    let internal calm (gradient: Tensor) = gradient.nan_to_num (0.0, 0.0, 0.0)
+
+    /// The objective at x and, where asked for, its gradient there, zero where the objective does not depend
+    /// on x. A value without dimension counts for every sample: they rise together.
     let look wantGradient (objective: Objective) (x: Tensor) : Tensor * Tensor option =
         use scope = torch.NewDisposeScope()
 
@@ -118,8 +121,9 @@ module GradientAttack =
         yield! Tree.tensors iterate.Memory
     }
 
-    /// The state of an attack that has looked at its first point.
-    let first (origin: Tensor) x (value, gradient) = {
+    /// The state of an attack that has looked at its first point. Any number is better than a value that is
+    /// none.
+    let first (origin: Tensor) x (value: Tensor, gradient) = {
         Index = 0
         Origin = origin
         X = x
@@ -127,7 +131,7 @@ module GradientAttack =
         Value = value
         Gradient = gradient
         BestX = x
-        BestValue = value
+        BestValue = value.masked_fill (value.isnan (), System.Double.NegativeInfinity.ToScalar())
         BestGradient = gradient
         Memory = Map.empty
     }
@@ -179,7 +183,7 @@ module GradientAttack =
         later
 
     /// Raises an objective over images jointly, for training: one run, no early stop, every step made, those
-    /// of the ascents that it goes on from too.
+    /// of the ascents that it goes on from too. Entries of a gradient that are not finite are 0 in its step.
     /// origin: [n; c; h; w] within the box. Result: new images, the same shape and dtype, no gradient
     /// attached.
     let rec ascend draw threat (ascent: Ascent) (objective: Objective) (origin: Tensor) : Tensor =
@@ -194,6 +198,10 @@ module GradientAttack =
                     |> ascend draw (widened radii threat) { earlier with Keep = Best } objective
                     |> Ball.project threat origin
 
+            let look x =
+                let value, gradient = averaged ascent.Passes true objective x
+                value, calm (Option.get gradient)
+
             let climbed =
                 let rec climb iterate =
                     if iterate.Index = ascent.Steps - 1 then
@@ -202,18 +210,17 @@ module GradientAttack =
                         iterate
                         |> step (fun now ->
                             let x, memory = next threat ascent now
-                            let value, gradient = averaged ascent.Passes true objective x
-                            advance now x memory (value, Option.get gradient))
+                            advance now x memory (look x))
                         |> climb
 
                 if ascent.Steps = 0 then
                     None
                 else
-                    let value, gradient = averaged ascent.Passes true objective x
-                    let begun = first origin x (value, Option.get gradient)
+                    let begun = first origin x (look x)
 
                     if strays ascent then
-                        let least = torch.full_like (value, System.Double.NegativeInfinity.ToScalar())
+                        let least = torch.full_like (begun.Value, System.Double.NegativeInfinity.ToScalar())
+
                         Some(climb { begun with BestValue = least })
                     else
                         Some(climb begun)

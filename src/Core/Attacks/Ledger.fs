@@ -3,6 +3,29 @@ namespace AdvContrast.Core
 open System.Collections.Generic
 open TorchSharp
 
+/// Where numbers that are not finite arise in an attack: in the classifier's logits, in the loss, in its
+/// gradient.
+[<RequireQualifiedAccess>]
+module NotFinite =
+
+    [<Literal>]
+    let Logits = "logits"
+
+    [<Literal>]
+    let Loss = "loss"
+
+    [<Literal>]
+    let Gradient = "gradient"
+
+    /// All places.
+    let places = [ Logits; Loss; Gradient ]
+
+    /// What flags say of a place.
+    let flag place = place + " not finite"
+
+    /// Whether no flag says that something was not finite.
+    let isNotIn (flags: Set<string>) = places |> List.forall (flag >> flags.Contains >> not)
+
 /// What an attack has done to its images so far, one row each; written in place as it goes on.
 [<NoEquality; NoComparison>]
 type internal Ledger = {
@@ -14,6 +37,8 @@ type internal Ledger = {
     Forwards: int64[]
     Gradients: int64[]
     ZeroGradients: int64[]
+    /// For each place where numbers that are not finite may arise, at how many points they did.
+    NotFinite: Map<string, int64[]>
     Flags: HashSet<string>
 }
 
@@ -43,6 +68,7 @@ module internal Ledger =
             Forwards = Array.zeroCreate n
             Gradients = Array.zeroCreate n
             ZeroGradients = Array.zeroCreate n
+            NotFinite = Map [ for place in NotFinite.places -> place, Array.zeroCreate n ]
             Flags = HashSet<string>()
         }
 
@@ -75,11 +101,27 @@ module internal Ledger =
                 ledger.ZeroGradients[row] <- ledger.ZeroGradients[row] + 1L
                 ledger.Flags.Add "zero gradient" |> ignore)
 
-    /// Flags values that are no numbers; says whether all are.
-    let finite ledger (values: Tensor) =
-        let finite = Scope.value (fun () -> values.isfinite().all().item<bool>())
-        if not finite then ledger.Flags.Add "not finite" |> ignore
+    /// Writes down at which of some rows the numbers of a place were not finite.
+    let note ledger place (rows: int64[]) (finite: bool[]) =
         finite
+        |> Array.iteri (fun at finite ->
+            if not finite then
+                let row = int rows[at]
+                ledger.NotFinite[place][row] <- ledger.NotFinite[place][row] + 1L
+                ledger.Flags.Add(NotFinite.flag place) |> ignore)
+
+    /// Writes down which of some rows had a gradient that is 0 everywhere where it matters, and which one
+    /// that is not finite. Result: the gradient with 0 for what is not finite.
+    let slope ledger (rows: int64[]) (matters: Tensor option) (gradient: Tensor) =
+        Scope.tensor (fun () ->
+            let lengths = Ball.length Linf gradient
+            let flat = lengths.eq (0.0.ToScalar())
+            let flat = matters |> Option.fold (fun (flat: Tensor) matters -> flat.logical_and matters) flat
+            still ledger rows flat
+            let finite = bools (lengths.isfinite ())
+            note ledger NotFinite.Gradient rows finite
+
+            if Array.contains false finite then GradientAttack.calm gradient else gradient.alias ())
 
     /// Takes over what a run over some of the rows has written into a ledger of its own; not what it has
     /// stored.
@@ -96,4 +138,7 @@ module internal Ledger =
             ledger.Points[row] <- ledger.Points[row] + run.Points[place]
             ledger.Forwards[row] <- ledger.Forwards[row] + run.Forwards[place]
             ledger.Gradients[row] <- ledger.Gradients[row] + run.Gradients[place]
-            ledger.ZeroGradients[row] <- ledger.ZeroGradients[row] + run.ZeroGradients[place])
+            ledger.ZeroGradients[row] <- ledger.ZeroGradients[row] + run.ZeroGradients[place]
+
+            for KeyValue(where, counts) in run.NotFinite do
+                ledger.NotFinite[where][row] <- ledger.NotFinite[where][row] + counts[place])

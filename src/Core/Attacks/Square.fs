@@ -143,112 +143,107 @@ module Square =
                 (if how.Rescaled then ", schedule rescaled" else "")
                 (if how.ToTheEdge then "" else ", windows short of the edge")
 
-        Named.create text (fun draw threat classifier victims ->
+        Attack.create text (fun draw threat classifier victims ->
             Shape.rank "n;c;h;w" "images" victims.Images
 
-            Scope.keeping Attack.tensors (fun () ->
-                use _ = torch.no_grad ()
-                let ledger = Ledger.start victims.Images
-                let finite = torch.ones ([||], torch.bool, victims.Images.device)
+            use _ = torch.no_grad ()
+            let ledger = Ledger.start victims.Images
 
-                // The loss at a point a row, and at which places that is what the attack wants.
-                let look (some: Victims) x =
-                    let logits = classifier x
-                    let solved = Attack.succeeded logits some.Labels some.Targets
+            // The loss at a point a row, and at which places that is what the attack wants.
+            let look rows (some: Victims) x =
+                let logits = classifier x
 
-                    let value =
-                        match some.Targets with
-                        | None -> (Margin.perSample logits some.Labels).neg()
-                        | Some targets -> CrossEntropy.perSample logits targets
+                let value =
+                    match some.Targets with
+                    | None -> (Margin.perSample logits some.Labels).neg()
+                    | Some targets -> CrossEntropy.perSample logits targets
 
-                    finite.logical_and_ (value.isfinite().all()) |> ignore
+                let solved = Attack.won ledger rows (Some value) logits some.Labels some.Targets
 
-                    // A number is lower than none.
-                    value.nan_to_num (infinity, System.Nullable infinity, System.Nullable -infinity), solved
+                // A number is lower than none.
+                value.nan_to_num (infinity, System.Nullable infinity, System.Nullable -infinity), solved
 
-                // Writes down what was found, with the images it was found at, and says who goes on.
-                let sort (rows: int64[]) (solved: Tensor) x =
-                    let solved = Ledger.bools solved
-                    Ledger.look ledger 1L 0L rows solved
-                    let won = Ledger.places true solved
-                    Ledger.store ledger (won |> Array.map (fun place -> rows[int place])) won x
-                    Ledger.places false solved
+            // Writes down what was found, with the images it was found at, and says who goes on.
+            let sort (rows: int64[]) solved x =
+                Ledger.look ledger 1L 0L rows solved
+                let won = Ledger.places true solved
+                Ledger.store ledger (won |> Array.map (fun place -> rows[int place])) won x
+                Ledger.places false solved
 
-                let rest left search =
-                    if Array.length left = search.Rows.Length then search else narrow left search
+            let rest left search =
+                if Array.length left = search.Rows.Length then search else narrow left search
 
-                let step index search =
-                    let images = search.Victims.Images
-                    let place = index % ahead
+            let step index search =
+                let images = search.Victims.Images
+                let place = index % ahead
 
-                    let search =
-                        if place = 0 && index > 0 then
-                            { search with Luck = foresee how threat search.Draw images index }
-                        else
-                            search
-
-                    let side = sideAt how threat images index
-
-                    let search =
-                        if side = search.Window.Side then
-                            search
-                        else
-                            { search with Window = SquareWindow.create threat images side }
-
-                    let drawn (all: Tensor) = all.select (1L, int64 place)
-
-                    let x =
-                        SquareWindow.propose
-                            threat
-                            search.Window
-                            (drawn search.Luck.Corners)
-                            (drawn search.Luck.Turns)
-                            (drawn search.Luck.Signs)
-                            images
-                            search.Best
-                    let value, solved = look search.Victims x
-                    let better = value.lt(search.Value).logical_or solved
-                    let left = sort search.Rows solved x
-
-                    {
-                        search with
-                            Best = torch.where (Shape.perSample x better, x, search.Best)
-                            Value = torch.where (better, value, search.Value)
-                    }
-                    |> rest left
-
-                let rec climb index search =
-                    if index < how.Queries && search.Rows.Length > 0 then
-                        let later = Scope.keeping tensors (fun () -> step index search)
-                        tensors search |> Scope.release (tensors later)
-                        climb (index + 1) later
+                let search =
+                    if place = 0 && index > 0 then
+                        { search with Luck = foresee how threat search.Draw images index }
                     else
                         search
 
-                Scope.value (fun () -> Attack.first ledger classifier victims |> ignore)
-                let right = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
+                let side = sideAt how threat images index
 
-                let from rows =
-                    let some = Victims.pick rows victims
-                    let draw = Draw.pick rows draw
-                    let x = SquareWindow.start threat (Draw.sub "start" draw) some.Images
-                    let value, solved = look some x
-                    let left = sort rows solved x
+                let search =
+                    if side = search.Window.Side then
+                        search
+                    else
+                        { search with Window = SquareWindow.create threat images side }
 
-                    {
-                        Rows = rows
-                        Draw = draw
-                        Victims = some
-                        Best = x
-                        Value = value
-                        Luck = foresee how threat draw some.Images 0
-                        Window = SquareWindow.create threat some.Images (sideAt how threat some.Images 0)
-                    }
-                    |> rest left
+                let drawn (all: Tensor) = all.select (1L, int64 place)
 
-                if right.Length > 0 then
-                    let ended = climb 0 (Scope.keeping tensors (fun () -> from right))
-                    Ledger.store ledger ended.Rows (Array.init ended.Rows.Length int64) ended.Best
+                let x =
+                    SquareWindow.propose
+                        threat
+                        search.Window
+                        (drawn search.Luck.Corners)
+                        (drawn search.Luck.Turns)
+                        (drawn search.Luck.Signs)
+                        images
+                        search.Best
+                let value, solved = look search.Rows search.Victims x
+                let better = value.lt(search.Value).logical_or(torch.tensor(solved).``to`` value.device)
+                let left = sort search.Rows solved x
 
-                if not (finite.item<bool>()) then ledger.Flags.Add "not finite" |> ignore
-                Attack.closeJudged ledger classifier victims))
+                {
+                    search with
+                        Best = torch.where (Shape.perSample x better, x, search.Best)
+                        Value = torch.where (better, value, search.Value)
+                }
+                |> rest left
+
+            let rec climb index search =
+                if index < how.Queries && search.Rows.Length > 0 then
+                    let later = Scope.keeping tensors (fun () -> step index search)
+                    tensors search |> Scope.release (tensors later)
+                    climb (index + 1) later
+                else
+                    search
+
+            Scope.value (fun () -> Attack.first ledger classifier victims |> ignore)
+            let right = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
+
+            let from rows =
+                let some = Victims.pick rows victims
+                let draw = Draw.pick rows draw
+                let x = SquareWindow.start threat (Draw.sub "start" draw) some.Images
+                let value, solved = look rows some x
+                let left = sort rows solved x
+
+                {
+                    Rows = rows
+                    Draw = draw
+                    Victims = some
+                    Best = x
+                    Value = value
+                    Luck = foresee how threat draw some.Images 0
+                    Window = SquareWindow.create threat some.Images (sideAt how threat some.Images 0)
+                }
+                |> rest left
+
+            if right.Length > 0 then
+                let ended = climb 0 (Scope.keeping tensors (fun () -> from right))
+                Ledger.store ledger ended.Rows (Array.init ended.Rows.Length int64) ended.Best
+
+            Attack.closeJudged ledger classifier victims)

@@ -124,9 +124,10 @@ module ImageFolder =
     /// The images below DIR/train or DIR/test, each of the class that its folder is named after. size: as
     /// load's.
     let read (size: int option) (folder: string) train = result {
-        let! trainFolder = part folder [ "train" ]
-        let! from = if train then Ok trainFolder else part folder [ "test"; "val" ]
-        let classes = folders trainFolder |> Array.map Path.GetFileName
+        let trainFolder = part folder [ "train" ]
+        let! from = if train then trainFolder else part folder [ "test"; "val" ]
+        // Without training images the classes are those of the test images.
+        let classes = trainFolder |> Result.defaultValue from |> folders |> Array.map Path.GetFileName
 
         let! labelled =
             folders from

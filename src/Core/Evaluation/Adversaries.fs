@@ -23,7 +23,8 @@ type Adversaries = {
     Labels: Tensor
     /// Labels that were to be reached, int64 [n]; None for an untargeted attack.
     Targets: Tensor option
-    /// What the classifier takes the originals for, and the stored images: int64 [n].
+    /// What the classifier takes the originals for, and the stored images: int64 [n], -1 where its logits are
+    /// not finite.
     Before: Tensor
     After: Tensor
     /// What the attack did; its images are the adversarial ones.
@@ -63,6 +64,7 @@ module Adversaries =
             norms |> List.map (fun (name, norm) -> "distance/" + name, harm.Distance[norm])
             [ "first-success", harm.FirstSuccess; "forwards", harm.Forwards; "gradients", harm.Gradients ]
             [ "zero-gradients", harm.ZeroGradients ]
+            [ for place in NotFinite.places -> "not-finite/" + place, harm.NotFinite[place] ]
         ]
         |> List.concat
         |> Map.ofList
@@ -86,6 +88,7 @@ module Adversaries =
             Forwards = table["forwards"]
             Gradients = table["gradients"]
             ZeroGradients = table["zero-gradients"]
+            NotFinite = Map [ for place in NotFinite.places -> place, table["not-finite/" + place] ]
             Flags = flags
         }
     }
@@ -93,12 +96,13 @@ module Adversaries =
     let private guesses (classifier: Classifier) (images: Tensor) =
         Scope.tensor (fun () ->
             use _ = torch.no_grad ()
-            (classifier images).argmax 1L)
+            Soundness.guesses (classifier images))
 
     /// Attacks images, some at a time; what it makes belongs to no scope. about: what a reader should know of
     /// where classifier and images came from. name: the attack's, for people and for what is drawn. targets:
     /// labels to reach, int64 [n]. report: called with the number of images done. An image's outcome depends
-    /// on seed, name and image alone, and is the one that an evaluation with this seed counts.
+    /// on seed, name and image alone, and is the one that an evaluation with this seed counts. What is wrong
+    /// with the classifier stands among the flags.
     let craft
         about
         (name, attack: Attack)
@@ -115,7 +119,7 @@ module Adversaries =
 
         use _ = torch.NewDisposeScope()
 
-        let part (ids: int64[]) =
+        let part classifier (ids: int64[]) =
             Scope.keeping (fun (table: Map<string, Tensor>, _) -> Map.values table) (fun () ->
                 let victims = {
                     Ids = ids
@@ -136,8 +140,14 @@ module Adversaries =
                 report (int ids[ids.Length - 1] + 1)
                 table |> Map.map (fun _ x -> x.cpu ()), harm.Flags)
 
-        let parts = seq { 0L .. images.Count - 1L } |> Seq.chunkBySize batch |> Seq.map part |> List.ofSeq
-        let flags = parts |> List.map snd |> Set.unionMany
+        let parts, faults =
+            Soundness.during (threat: Threat).Box classifier (fun classifier ->
+                seq { 0L .. images.Count - 1L }
+                |> Seq.chunkBySize batch
+                |> Seq.map (part classifier)
+                |> List.ofSeq)
+
+        let flags = faults + (parts |> List.map snd |> Set.unionMany)
 
         fst parts.Head
         |> Map.map (fun name _ ->
@@ -145,34 +155,54 @@ module Adversaries =
             (torch.cat (ResizeArray parts, 0L)).DetachFromDisposeScope())
         |> create about (name, attack.Text) threat seed flags
 
-    let private accuracy name threat flags (labels: Tensor) (guesses: Tensor) =
-        let right = Scope.value (fun () -> guesses.eq(labels).sum(Nullable torch.int64).item<int64>())
-        let total = labels.shape[0]
+    let private accuracy name threat flags (right: Tensor) =
+        let total = right.shape[0]
 
         {
-            Accuracy.create name threat (int right) (int total) with
+            Accuracy.create name threat (int (right.sum(Nullable torch.int64).item<int64>())) (int total) with
                 // A look at each image.
                 Tally = { Tally.none with Forwards = total }
                 Flags = flags
         }
 
-    let private accuracies (a: Adversaries) before after = {
-        Clean = accuracy "clean" None Set.empty a.Labels before
-        Attacked = accuracy a.Attack (Some a.Threat) a.Harm.Flags a.Labels after
-    }
+    // An image that is wrong untouched is not right under attack either.
+    let private accuracies (a: Adversaries) flags before after =
+        Scope.value (fun () ->
+            let right (guesses: Tensor) = guesses.eq a.Labels
+            let clean = right before
 
-    /// How the classifier that the images were made against fares on them.
-    let own (a: Adversaries) : Transferred = accuracies a a.Before a.After
+            {
+                Clean = accuracy "clean" None Set.empty clean
+                Attacked = accuracy a.Attack (Some a.Threat) flags (clean.logical_and (right after))
+            })
 
-    /// How another classifier fares on the same images (a transfer attack; Papernot et al. 2016).
+    /// The flags with the numbers of images that there are for them.
+    let flags (a: Adversaries) : Set<string> =
+        let victims: Victims = { Ids = [||]; Images = a.Original; Labels = a.Labels; Targets = a.Targets }
+
+        Tally.told (Tally.ofHarm a.Threat victims a.Harm) a.Harm.Flags
+
+    /// How the classifier that the images were made against fares on them. An image that the attack left
+    /// undecided is not right.
+    let own (a: Adversaries) : Transferred =
+        Scope.value (fun () ->
+            a.After.masked_fill (Attack.undecided a.Harm, (-1L).ToScalar())
+            |> accuracies a (flags a) a.Before)
+
+    /// How another classifier fares on the same images (a transfer attack; Papernot et al. 2016). The flags
+    /// are about that classifier.
     let onto (device: torch.Device) (classifier: Classifier) (a: Adversaries) : Transferred =
         Scope.value (fun () ->
-            let all (images: Tensor) =
+            let all classifier (images: Tensor) =
                 images.split (int64 batch, 0)
                 |> Array.map (fun part -> (guesses classifier (part.``to`` device)).cpu())
                 |> fun parts -> torch.cat (ResizeArray parts, 0L)
 
-            accuracies a (all a.Original) (all a.Harm.Images))
+            let (before, after), faults =
+                Soundness.during a.Threat.Box classifier (fun classifier ->
+                    all classifier a.Original, all classifier a.Harm.Images)
+
+            accuracies a faults before after)
 
     /// Mean and maximum of something of each image, [n], over the images that were right untouched: those
     /// that the attack had something to do with. None where there are none.
@@ -189,7 +219,7 @@ module Adversaries =
     // --- files
 
     // What the file's metadata says that it holds.
-    let private content = "advcontrast adversarial images 1"
+    let private content = "advcontrast adversarial images 2"
 
     /// Writes them as a safetensors file, whole or not at all. BadOption where the file's name has another ending.
     let save (path: string) (a: Adversaries) : Result<unit, Error> =
@@ -221,6 +251,7 @@ module Adversaries =
         @ [ for name, _ in norms -> "distance/" + name, real 1 ]
         @ [ for name in [ "original"; "adversarial" ] -> "predictions/" + name, whole ]
         @ [ for name in [ "first-success"; "forwards"; "gradients"; "zero-gradients" ] -> name, whole ]
+        @ [ for place in NotFinite.places -> "not-finite/" + place, whole ]
 
     let private understand path (metadata: Map<string, string>) (tree: Tree) = result {
         let damaged problem = Error.Damaged(path, problem)

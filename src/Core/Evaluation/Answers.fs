@@ -60,7 +60,7 @@ module Answers =
             Scope.value (fun () ->
                 Soundness.outline (torch.tensor(Array.concat rows).reshape [| int64 rows.Length; -1L |]))
 
-        Check.create 2 (Check.verdict (Soundness.areProbabilities (low, high, off)) false) [
+        Check.create 2 (Check.verdict (Soundness.isOfProbabilities (low, high, off)) false) [
             Check.number "from" low
             Check.number "to" high
             Check.number "sums off 1" off
@@ -71,26 +71,34 @@ module Answers =
         let strikes = campaign |> Option.map _.All |> Option.defaultValue []
         let odd = logits subject |> Array.map (Array.forall System.Double.IsFinite >> not)
 
+        let low, high = Option.defaultValue (-infinity, infinity) subject.Threat.Box
+
         let astray =
             subject
             |> Subject.measure
                 (fun victims ->
-                    Figures.floats (victims.Images.reshape [| victims.Images.shape[0]; -1L |])
-                    |> Array.chunkBySize (int (victims.Images.numel () / victims.Images.shape[0]))
-                    |> Array.map (Array.forall (fun pixel -> pixel >= 0.0 && pixel <= 1.0) >> not))
+                    let inside =
+                        victims.Images.ge(low.ToScalar()).logical_and(victims.Images.le (high.ToScalar()))
+                    let flat = inside.reshape [| victims.Images.shape[0]; -1L |]
+                    Ledger.bools (flat.all(1L).logical_not()))
                 (Subject.everyone subject)
 
         let most part = strikes |> List.map part |> List.fold max 0.0
         let excess, outside = most _.Excess, most _.Outside
-        let strange = strikes |> List.filter (fun s -> s.Flags.Contains "not finite") |> List.length
+        let strange = strikes |> List.filter (fun s -> not (NotFinite.isNotIn s.Flags)) |> List.length
 
         let bad = [
             for place in 0 .. odd.Length - 1 do
                 if odd[place] || astray[place] then place
         ]
 
+        let width = Threat.width subject.Threat
+
         let fails =
-            not bad.IsEmpty || strange > 0 || excess > 1e-5 * (1.0 + subject.Threat.Radius) || outside > 1e-6
+            not bad.IsEmpty
+            || strange > 0
+            || excess > 1e-5 * (width + subject.Threat.Radius)
+            || outside > 1e-6 * width
 
         Check.create
             3

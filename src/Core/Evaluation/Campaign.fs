@@ -21,7 +21,7 @@ type Campaign = {
     Aimed: Strike
     /// PGD on the margin within so many radii, in rising order, the threat's own among them.
     Curve: (float * Strike) list
-    /// The same within 0.5 and within 1 in Linf, whatever the threat.
+    /// The same within a half of the box and within all of it in Linf, whatever the threat.
     Half: Strike
     Whole: Strike
 } with
@@ -116,7 +116,7 @@ module Campaign =
                 (sprintf "Linf %g" radius)
                 "wide"
                 (margin Linf)
-                { threat with Norm = Linf; Radius = radius }
+                { threat with Norm = Linf; Radius = radius * Threat.width threat }
                 subject.Right
 
         {

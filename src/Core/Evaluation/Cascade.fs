@@ -104,21 +104,10 @@ module Cascade =
         |> String.concat "; "
         |> sprintf "%s: %s" cascade.Name
 
-    // Which of some images the classifier gets right.
-    let private right device (classifier: Classifier) (dataset: Dataset) (ids: int64[]) =
-        Scope.value (fun () ->
-            use _ = torch.no_grad ()
-            let guess = (classifier (dataset.Batch device ids)).argmax 1L
-            Ledger.bools (guess.eq (dataset.LabelsOf device ids)))
-
     let private standing ids (held: bool[]) = Array.zip ids held |> Array.filter snd |> Array.map fst
 
-    let private clean device classifier (dataset: Dataset) =
-        [| 0L .. dataset.Count - 1L |]
-        |> Array.chunkBySize 500
-        |> Array.collect (fun ids -> standing ids (right device classifier dataset ids))
-
-    // One batch under one attack: the images that stand, and what a reader must know.
+    // One batch under one attack: the images that stand, and what a reader must know. An image that it leaves
+    // undecided stands no more.
     let private under (name: string, attack: Attack) seed threat device classifier (dataset: Dataset) ids =
         Scope.value (fun () ->
             let victims = {
@@ -129,9 +118,7 @@ module Cascade =
             }
 
             let harm = attack.Run (Draw.create seed ("evaluate/" + name) ids) threat classifier victims
-            standing ids (Ledger.bools harm.Success |> Array.map not),
-            Tally.ofHarm threat victims harm,
-            harm.Flags)
+            standing ids (Ledger.bools (Attack.withstood harm)), Tally.ofHarm threat victims harm, harm.Flags)
 
     // What a stage found, laid into what those before it found; rows says where its images stand.
     let private laid (rows: int64[]) (found: Harm) (before: Harm) =
@@ -154,6 +141,9 @@ module Cascade =
             Forwards = put before.Forwards (seen + found.Forwards)
             Gradients = put before.Gradients (own before.Gradients + found.Gradients)
             ZeroGradients = put before.ZeroGradients (own before.ZeroGradients + found.ZeroGradients)
+            NotFinite =
+                before.NotFinite
+                |> Map.map (fun place counts -> put counts (own counts + found.NotFinite[place]))
             Flags = before.Flags + found.Flags
         }
 
@@ -165,7 +155,7 @@ module Cascade =
             let name, attack = List.item number cascade.Stages
             attack.Run (Draw.sub ("stage/" + name) draw) threat classifier victims
 
-        Named.create (text cascade) (fun draw threat classifier victims ->
+        Attack.create (text cascade) (fun draw threat classifier victims ->
             let goOn number (before: Harm) =
                 let rows = Ledger.places false (Ledger.bools before.Success)
 
@@ -175,10 +165,9 @@ module Cascade =
                     let some = Victims.pick rows victims
                     laid rows (attack number (Draw.pick rows draw) threat classifier some) before
 
-            Scope.keeping Attack.tensors (fun () ->
-                let first = attack 0 draw threat classifier victims
-                let harm = Seq.foldBack goOn (Seq.rev [ 1 .. cascade.Stages.Length - 1 ]) first
-                { harm with Distance = Attack.distances victims.Images harm.Images }))
+            let first = attack 0 draw threat classifier victims
+            let harm = Seq.foldBack goOn (Seq.rev [ 1 .. cascade.Stages.Length - 1 ]) first
+            { harm with Distance = Attack.distances victims.Images harm.Images })
 
     /// An attack by any name: those that <c>Robustness.attack</c> reads, and attacks in turn as one.
     let attack (name: string) : Result<Attack, Error> =
@@ -186,9 +175,9 @@ module Cascade =
         | Some cascade -> Ok(toAttack cascade)
         | None -> Robustness.attack name
 
-    /// Where a cascade stands before its first stage.
-    let start key device classifier dataset =
-        let alive = clean device classifier dataset
+    /// Where a cascade stands before its first stage. right: which images are right untouched.
+    let start key (right: bool[]) =
+        let alive = Ledger.places true right
 
         {
             Key = key

@@ -34,18 +34,13 @@ module Crafting =
 
         let share = Evaluation.sharing report stop name
         let report finished = share (int64 finished) test.Count
-        Ok(
-            Adversaries.craft
-                about
-                (name, attack)
-                asked.Seed
-                asked.Threats.Head
-                targets
-                report
-                device
-                classifier
-                test
-        )
+        let threat = asked.Threats.Head
+
+        let made =
+            Adversaries.craft about (name, attack) asked.Seed threat targets report device classifier test
+
+        let notes = Ball.notes threat (Measurement.pixels test)
+        Ok { made with Harm = { made.Harm with Flags = made.Harm.Flags + notes } }
 
     /// Fits a linear layer on the frozen encoder (SLF) and attacks the test images by the evaluation's one
     /// attack within its one threat. about: what a reader of the images should know, besides the data set.

@@ -65,20 +65,18 @@ module Evaluation =
     let internal measurement (usual: string) (e: Evaluation) = validation {
         let threats = if e.Threats.IsEmpty then [ usual ] else e.Threats
         let! assaults = e.Attacks |> List.traverseResultA Measurement.assault
-        and! threats = threats |> List.traverseResultA Threat.parse
+        and! threats = threats |> List.traverseResultA (Threat.parse >> Result.bind (Threat.usable None))
         and! _ = Configuration.atLeast 1 "--images" e.Images
         and! _ = Configuration.threads e.Threads
         return { Assaults = assaults; Threats = threats; Seed = e.Seed; Notes = e.Notes }
     }
 
-    // A data set's pixels are in [0, 1].
-    let private onPixels threat =
-        if Threat.holds 0.0 1.0 threat then
-            Ok threat
-        else
-            let advice =
-                sprintf "the images' pixels are in 0:1, and not all of that is in %s." (Threat.text threat)
-            Error(Error.BadOption("--threat", advice))
+    // How many numbers an image has.
+    let private values (test: Dataset) = Some(test.Images.numel () / test.Images.shape[0])
+
+    // Refuses threats that reach every image.
+    let private bounded (asked: Measurement) test =
+        asked.Threats |> List.traverseResultA (Threat.usable (values test)) |> Result.map ignore
 
     // What can be checked before the data is there; all faults at once.
     let private validate (run: Configuration) (e: Evaluation) = validation {
@@ -86,7 +84,7 @@ module Evaluation =
         and! top = Top.find e.Seed e.Probe
         and! knn = e.Knn |> Option.traverseResult Knn.parse
         and! _ = Catalogue.requireUsed (Option.defaultValue run.Dataset e.Dataset) e.Data
-        let! _ = asked.Threats |> List.traverseResultA onPixels
+        let! _ = asked.Threats |> List.traverseResultA Threat.onDataset
         return asked, top, knn
     }
 
@@ -117,8 +115,10 @@ module Evaluation =
         }
 
         return!
-            Stand.using report stop encoder stand (fun classifier test train _ ->
-                work asked knn classifier test train)
+            Stand.using report stop encoder stand (fun classifier test train _ -> result {
+                do! bounded asked test
+                return! work asked knn classifier test train
+            })
     }
 
     /// Puts a linear layer on the frozen encoder (SLF) and hands the classifier that they are, the test
@@ -134,14 +134,18 @@ module Evaluation =
         onStand report stop encoder e (fun asked _ classifier test _ -> work asked classifier test)
 
     // How often the nearest training images vote rightly.
-    let private vote stop (encoder: Encoder) (train: Dataset) (test: Dataset) (knn: Knn) =
-        if int64 knn.Neighbours > train.Count then
+    let private vote stop (encoder: Encoder) train (test: Dataset) (knn: Knn) = result {
+        let! train = train ()
+
+        if int64 (train: Dataset).Count < int64 knn.Neighbours then
             let advice = sprintf "there are %d training images; give at most as many neighbours." train.Count
-            Error [ Error.BadOption("--knn", advice) ]
+            return! Error [ Error.BadOption("--knn", advice) ]
         else
-            Scope.value (fun () ->
-                let classifier = stopping stop (Knn.classifier knn encoder train)
-                Ok { Robustness.clean encoder.Device classifier test with Name = Knn.text knn })
+            return
+                Scope.value (fun () ->
+                    let classifier = stopping stop (Knn.classifier knn encoder train)
+                    { Robustness.clean encoder.Device classifier test with Name = Knn.text knn })
+    }
 
     /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
     /// attacks, and how the nearest training images vote where that is asked for. report: called with the
@@ -169,13 +173,8 @@ module Evaluation =
     let private suits (classifier: Classifier) (test: Dataset) =
         Scope.value (fun () ->
             use _ = torch.no_grad ()
-            let one = classifier (test.Batch test.Images.device [| 0L |])
+            let one = Classifier.guarded classifier (test.Batch test.Images.device [| 0L |])
             let least = test.Labels.min().item<int64>()
-
-            if one.shape.Length <> 2 || one.shape[0] <> 1L then
-                invalidArg
-                    (nameof classifier)
-                    (sprintf "logits [n; k] were expected, got %s for one image." (Shape.text one))
 
             if least < 0L || int64 test.Classes > one.shape[1] then
                 invalidArg
@@ -203,8 +202,9 @@ module Evaluation =
 
     /// Hands images and labels that are given, the classifier and what is to be measured to somebody: of the
     /// evaluation, attacks, threats, seed, images, threads and notes count. Pixels are those of the threats'
-    /// boxes. Attacks' names and other faults of the evaluation are errors; images outside a box, labels
-    /// outside the classes or something else than logits are ArgumentExceptions. When stop is cancelled, ends
+    /// boxes; bytes become pixels from 0 to 1. Attacks' names and other faults of the evaluation are errors;
+    /// images outside a box or in another type than bytes, float32 and float64, labels outside the classes or
+    /// something else than logits are ArgumentExceptions. When stop is cancelled, ends
     /// at the next look at the classifier with Error.Interrupted.
     let onClassifier
         (stop: CancellationToken)
@@ -221,11 +221,13 @@ module Evaluation =
 
                 if test.Count = 0L then invalidArg (nameof images) "1 image or more was expected, got none."
 
+                do! bounded asked test
+
                 for threat in asked.Threats do
-                    Scope.value (fun () ->
-                        let all = test.Images
-                        let pixels = if all.is_floating_point () then all.alias () else all / 255.0
-                        Ball.requireInBox (nameof images) threat pixels)
+                    if test.Images.is_floating_point () then
+                        Ball.requireInBox (nameof images) threat test.Images
+                    else
+                        do! Threat.onDataset threat |> Result.mapError List.singleton |> Result.ignore
 
                 e.Threads |> Option.iter torch.set_num_threads
                 let classifier = stopping stop classifier

@@ -49,7 +49,13 @@ module Inspection =
 
     // What can be checked before the data is there; all faults at once.
     let private validate (run: Configuration) (i: Inspection) = validation {
-        let! threat = i.Threat |> Option.orElse run.Threat |> Option.defaultValue "linf:8/255" |> Threat.parse
+        let! threat =
+            i.Threat
+            |> Option.orElse run.Threat
+            |> Option.defaultValue "linf:8/255"
+            |> Threat.parse
+            |> Result.bind (Threat.usable None)
+            |> Result.bind Threat.onDataset
 
         and! top = Top.find i.Seed i.Probe
         and! _ = Catalogue.requireUsed (Option.defaultValue run.Dataset i.Dataset) i.Data
@@ -99,10 +105,12 @@ module Inspection =
                 let! surrogate =
                     surrogate
                     |> Option.traverseResult (fun other ->
-                        Top.head top fitting other train |> Result.map (fun head -> other, head))
-                    |> Result.mapError List.singleton
+                        Top.head top fitting other train test |> Result.map (fun head -> other, head))
 
                 use _ = surrogate |> Option.map (fun (_, head) -> head :> IDisposable) |> Option.toObj
+
+                let values = test.Images.numel () / test.Images.shape[0]
+                do! Threat.usable (Some values) threat |> Result.mapError List.singleton |> Result.ignore
 
                 return
                     Scope.value (fun () ->

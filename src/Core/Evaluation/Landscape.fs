@@ -62,20 +62,23 @@ module Landscape =
             [ Check.share "uphill" uphill; Check.number "cosine" cosine; Check.number "bend" bend ]
             (where places (fun (rise, _, _) -> not (rise > 0.0)) looks)
 
-    // The step of a difference, in pixel units: well above what float32 loses, well below a usual radius.
+    // The step of a difference, in widths of the box: well above what float32 loses, well below a usual
+    // radius.
     let private span = 1e-3
 
     /// 15: whether autograd's slope along random directions is the one that differences have: else something
     /// before the logits is not differentiable, or hides that it is.
     let differences (subject: Subject) =
         let places = Subject.looked subject
+        let span = span * Threat.width subject.Threat
+        let room = subject.Threat.Box |> Option.map (fun (low, high) -> low + span, high - span)
 
         let off =
             subject
             |> Subject.measure
                 (fun victims ->
                     let objective = Subject.lead subject.Classifier victims
-                    let x = victims.Images.clamp (span.ToScalar(), (1.0 - span).ToScalar())
+                    let x = victims.Images |> Ball.boxed { subject.Threat with Box = room }
                     let _, gradient = slope objective x
                     let shape = List.ofArray x.shape[1..]
 

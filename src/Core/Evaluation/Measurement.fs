@@ -84,6 +84,7 @@ module Measurement =
         device
         classifier
         (test: Dataset)
+        right
         (cascade: Cascade)
         threat
         report
@@ -96,7 +97,7 @@ module Measurement =
         let there = m.Notes |> Option.filter File.Exists
         let before = there |> Option.bind (fun path -> Standing.read path key)
 
-        let start = before |> Option.defaultWith (fun () -> Cascade.start key device classifier test)
+        let start = before |> Option.defaultWith (fun () -> Cascade.start key right)
 
         let passedOver =
             match there, before with
@@ -106,28 +107,43 @@ module Measurement =
 
         let! finished = Cascade.run cascade m.Seed threat report keep device classifier test start
         do! m.Notes |> Option.traverseResult delete |> Result.map ignore
-        let few = test.Batch device [| 0L .. min 50L test.Count - 1L |]
-        let faults = Soundness.faults classifier few |> Set.ofList
-
-        let flags = finished.Flags + passedOver + faults + Cascade.warnings cascade (int test.Count) finished
+        let flags = finished.Flags + passedOver + Cascade.warnings cascade (int test.Count) finished
         return Cascade.accuracy cascade threat (int test.Count) { finished with Flags = flags }
     }
 
-    /// Clean accuracy, then for each threat accuracy under each attack. who: what tells this classifier from
-    /// others, for the notes. share: called with the name of what is being done, how much of it is done, and
-    /// how much there is.
+    // The least and the greatest pixel of a data set.
+    let internal pixels (test: Dataset) =
+        let unit = if test.Images.is_floating_point () then 1.0 else 255.0
+        Figures.smallest test.Images / unit, Figures.largest test.Images / unit
+
+    /// Clean accuracy, measured once and first, then for each threat accuracy under each attack, which is of
+    /// those that were right untouched. What is wrong with the classifier stands among the flags of all of
+    /// them. who: what tells this classifier from others, for the notes. share: called with the name of what
+    /// is being done, how much of it is done, and how much there is.
     let run who (share: string -> int64 -> int64 -> unit) (m: Measurement) device classifier (test: Dataset) =
-        let measure threat (name, assault) =
+        let pixels = pixels test
+
+        let measure right classifier threat (name, assault) =
             let title = if m.Threats.Length = 1 then name else sprintf "%s, %s" name (Threat.label threat)
 
             match assault with
             | Alone attack ->
                 let report finished = share title (int64 finished) test.Count
-                Ok(Robustness.under (name, attack) m.Seed threat report device classifier test)
+                Ok(Robustness.under right (name, attack) m.Seed threat report device classifier test)
             | InTurn cascade ->
                 let report stage part = share (sprintf "%s: %s" title stage) (int64 (part * 1000.0)) 1000L
-                Scope.value (fun () -> inTurn m who device classifier test cascade threat report)
+                Scope.value (fun () -> inTurn m who device classifier test right cascade threat report)
 
-        List.allPairs m.Threats m.Assaults
-        |> List.traverseResultM (fun (threat, assault) -> measure threat assault)
-        |> Result.map (fun attacked -> Robustness.clean device classifier test :: attacked)
+        let box = m.Threats |> List.tryHead |> Option.bind _.Box
+
+        let found, faults =
+            Soundness.during box classifier (fun classifier ->
+                let right, clean = Robustness.cleanly device classifier test
+
+                List.allPairs m.Threats m.Assaults
+                |> List.traverseResultM (fun (threat, assault) ->
+                    measure right classifier threat assault
+                    |> Result.map (fun a -> { a with Flags = a.Flags + Ball.notes threat pixels }))
+                |> Result.map (fun attacked -> clean :: attacked))
+
+        found |> Result.map (List.map (fun a -> { a with Flags = a.Flags + faults }))

@@ -75,11 +75,16 @@ module Oracle =
     // --- copies of the classifier that hide their gradients
 
     // The classifier spoilt in a known way, with the check that must see it.
-    let private masks (classifier: Classifier) (logits: Tensor) : (Classifier * (Subject -> Check)) list =
+    let private masks
+        threat
+        (classifier: Classifier)
+        (logits: Tensor)
+        : (Classifier * (Subject -> Check)) list =
         let spread = Figures.floats (logits.std ()) |> Array.head
         let struct (top, _) = logits.topk (2, 1)
         let lead = Figures.mean (Figures.floats (top.select (1L, 0L) - top.select (1L, 1L)))
         let mutable pass = 0L
+        let width = Threat.width threat
 
         let noisy (x: Tensor) =
             let z = classifier x
@@ -89,7 +94,7 @@ module Oracle =
 
         [
             (fun x -> classifier x * (1000.0 / max 1e-6 lead)), Answers.gradients
-            (fun x -> classifier ((x * 4.0).round() / 4.0)), Answers.gradients
+            (fun x -> classifier ((x * (4.0 / width)).round() * (width / 4.0))), Answers.gradients
             (fun x -> (classifier x).softmax 1L), Answers.scale
             noisy, Answers.determinism
         ]
@@ -104,7 +109,7 @@ module Oracle =
                 use _ = torch.no_grad ()
                 subject.Classifier few.Images
 
-            masks subject.Classifier logits
+            masks subject.Threat subject.Classifier logits
             |> List.filter (fun (copy, check) ->
                 Scope.value (fun () ->
                     use _ = torch.no_grad ()

@@ -165,20 +165,56 @@ module Robustness =
             Flags = Set.unionMany flags |> Tally.told tally
         }
 
-    /// Accuracy on untouched images, in float32.
-    let clean (device: torch.Device) (classifier: Classifier) (dataset: Dataset) =
+    // Fewer images than these cannot tell chance from more.
+    let private leastForChance = 30
+
+    // What is said of a clean accuracy that chance explains.
+    let private chance classes (clean: Accuracy) =
+        if clean.Total >= leastForChance && fst clean.Interval <= 1.0 / float classes then
+            Set [ sprintf "no better than chance among %d classes: check labels and normalisation" classes ]
+        else
+            Set.empty
+
+    /// Which untouched images are classified rightly, and how often: what all accuracies under attack are
+    /// held to. Logits that are not finite are never right.
+    let cleanly (device: torch.Device) (classifier: Classifier) (dataset: Dataset) : bool[] * Accuracy =
+        let mutable classes = 1L
+
         let perBatch ids =
             Scope.value (fun () ->
                 use _ = torch.no_grad ()
-                let guess = (classifier (dataset.Batch device ids)).argmax 1L
-                let tally = { Tally.none with Forwards = int64 (Array.length ids) }
-                count (guess.eq (dataset.LabelsOf device ids)), tally, Set.empty)
+                let logits = classifier (dataset.Batch device ids)
+                classes <- logits.shape[1]
+                let lost = (Soundness.answered logits).logical_not()
+                Ledger.bools ((Soundness.guesses logits).eq(dataset.LabelsOf device ids)), count lost)
 
-        total dataset "clean" None perBatch 500
+        let right, lost = ids dataset 500 |> Seq.map perBatch |> Array.ofSeq |> Array.unzip
+        let right, lost = Array.concat right, Array.sum lost
 
-    /// Accuracy under an attack, in float32: an image counts as right where the attack found nothing. Every
-    /// batch calls `report` with the number of images done. What is drawn depends on seed and image alone.
+        let tally = {
+            Tally.none with
+                Forwards = dataset.Count
+                NotFinite = Tally.none.NotFinite |> Map.add NotFinite.Logits lost
+        }
+
+        let clean = {
+            Accuracy.create "clean" None (right |> Array.filter id |> Array.length) right.Length with
+                Tally = tally
+        }
+
+        let flags = if lost > 0 then Set [ NotFinite.flag NotFinite.Logits ] else Set.empty
+        right, { clean with Flags = Tally.told tally flags + chance classes clean }
+
+    /// Accuracy on untouched images.
+    let clean device classifier dataset = snd (cleanly device classifier dataset)
+
+    /// Accuracy under an attack, in the images' precision: an image counts as right where it was right
+    /// untouched and the attack neither broke it nor met logits that are not finite. Every batch calls
+    /// `report` with the number of images done. What is drawn depends on seed and image alone.
+    ///
+    /// right: which images are right untouched, as <c>cleanly</c> gives them.
     let under
+        (right: bool[])
         (name: string, attack: Attack)
         seed
         threat
@@ -201,7 +237,12 @@ module Robustness =
 
                     let harm =
                         attack.Run (Draw.create seed ("evaluate/" + name) ids) threat classifier victims
-                    ids.Length - count harm.Success, Tally.ofHarm threat victims harm, harm.Flags)
+
+                    let stand =
+                        Array.zip ids (Ledger.bools (Attack.withstood harm))
+                        |> Array.filter (fun (id, withstood) -> withstood && right[int id])
+
+                    stand.Length, Tally.ofHarm threat victims harm, harm.Flags)
 
             finished <- finished + ids.Length
             report finished

@@ -55,27 +55,54 @@ module Stand =
                 )
     }
 
-    /// Puts a linear layer on the frozen encoder (SLF) and hands the classifier and the test images to the
-    /// body, with the training images for fitting others, and a way to tell how far it is. report: called
-    /// with the name of what is being done and the share of it done. What the body returns holds no tensors of
-    /// its scope. When stop is cancelled, ends at the next look at the encoder or at the next report with
-    /// Error.Interrupted.
+    // Refuses images of one class, among which nothing can be mistaken.
+    let private several (test: Dataset) =
+        if test.Classes >= 2 then
+            Ok()
+        else
+            let text =
+                sprintf
+                    "'%s' has %d class; two or more are needed to evaluate or attack."
+                    test.Name
+                    test.Classes
+
+            Error [ Error.BadOption("--dataset", text) ]
+
+    /// Puts a linear layer on the frozen encoder (SLF), or takes the one of its weights, and hands the
+    /// classifier and the test images to the body, with the training images, which are read when they are
+    /// first asked for, and a way to tell how far it is. report: called with the name of what is being done
+    /// and the share of it done. What the body returns holds no tensors of its scope. When stop is cancelled,
+    /// ends at the next look at the encoder or at the next report with Error.Interrupted.
     let using
         (report: string -> float -> unit)
         (stop: CancellationToken)
         (encoder: Encoder)
         (stand: Stand)
-        (body: Classifier -> Dataset -> Dataset -> (string -> float -> unit) -> Result<'a, Error list>)
+        (body:
+            Classifier
+                -> Dataset
+                -> (unit -> Result<Dataset, Error list>)
+                -> (string -> float -> unit)
+                -> Result<'a, Error list>)
         : Result<'a, Error list> =
         try
             result {
                 let name = Option.defaultValue encoder.Configuration.Dataset stand.Dataset
                 let folder = stand.Data |> Option.orElse encoder.Configuration.Data
                 let part train = load encoder name folder train |> Result.mapError List.singleton
-                let! train = part true
-                use train = train
+                let train = lazy (part true)
+
+                use _ = {
+                    new IDisposable with
+                        member _.Dispose() =
+                            if train.IsValueCreated then
+                                train.Value |> Result.iter (fun read -> (read :> IDisposable).Dispose())
+                }
+
+                if Top.isFitted stand.Top then do! train.Force() |> Result.ignore
                 let! all = part false
                 use all = all
+                do! several all
                 use test = Dataset.first (Option.defaultValue Int32.MaxValue stand.Images) all
                 stand.Threads |> Option.iter torch.set_num_threads
                 Accelerator.convolveInTf32 encoder.Device false
@@ -88,14 +115,14 @@ module Stand =
                 do! Encoder.checkKernels encoder test.Images.shape |> Result.mapError List.singleton
                 let encoder = Encoder.folded encoder
                 let fitting (p: Progress) = share "linear layer" (float p.Step / float p.Steps)
-                let! head = Top.head stand.Top fitting encoder train |> Result.mapError List.singleton
+                let! head = Top.head stand.Top fitting encoder train.Force test
                 use head = head
 
                 let classifier images =
                     stop.ThrowIfCancellationRequested()
                     LinearProbe.classifier encoder head images
 
-                return! body classifier test train share
+                return! body classifier test train.Force share
             }
         with :? OperationCanceledException ->
             Error [ Error.Interrupted ]

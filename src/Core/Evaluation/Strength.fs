@@ -61,8 +61,8 @@ module Strength =
              :: [ for radii, accuracy in curve -> Check.share (sprintf "%gr" radii) accuracy ])
             lost
 
-    /// 7: whether anything can be broken at all where the bound is wide: within 0.5 in Linf every image can
-    /// become the same grey, within 1 any image.
+    /// 7: whether anything can be broken at all where the bound is wide: within 0.5 of the box in Linf every
+    /// image can become the same grey, within 1 any image.
     let unbounded (campaign: Campaign) (subject: Subject) =
         let half, whole = campaign.Half.Accuracy, campaign.Whole.Accuracy
         let chance = 1.0 / float subject.Classes

@@ -2,7 +2,8 @@ namespace AdvContrast.Core
 
 open TorchSharp
 
-/// What one attack did to a subject's images; images that are wrong as they are count as broken.
+/// What one attack did to a subject's images; images that are wrong as they are count as broken, and so do
+/// those whose logits were not finite somewhere, which check 3 counts.
 [<NoComparison>]
 type Strike = {
     Name: string
@@ -43,11 +44,12 @@ module Strike =
                 Scope.value (fun () ->
                     let draw = Subject.draw purpose some subject
                     let harm = attack.Run draw threat subject.Classifier (Subject.pick some subject)
-                    let success, looks = Ledger.bools harm.Success, Figures.floats harm.FirstSuccess
+                    let withstood, looks =
+                        Ledger.bools (Attack.withstood harm), Figures.floats harm.FirstSuccess
 
                     some
                     |> Array.iteri (fun row place ->
-                        broken[int place] <- success[row]
+                        broken[int place] <- not withstood[row]
                         first[int place] <- int64 looks[row])
 
                     let excess = Figures.largest harm.Distance[threat.Norm] - threat.Radius

@@ -76,16 +76,18 @@ module Subject =
     let lead (classifier: Classifier) (victims: Victims) : Objective =
         fun x -> Margin.perSample (classifier x) victims.Labels
 
-    /// images: [n; c; h; w], floating point, n at least 1; labels: int64 [n] from 0. ArgumentException where
-    /// they do not fit, or where the classifier does not give [n; k] with k at least 2.
+    /// images: [n; c; h; w] in float32 or float64, within the threat's box, n at least 1; labels: int64 [n]
+    /// from 0. ArgumentException where they do not fit, where the radius is 0 or reaches every image of the
+    /// box, or where the classifier does not give [n; k] with k at least 2.
     let create classifier surrogate (images: Tensor) (labels: Tensor) threat seed effort =
         Shape.rank "n;c;h;w" (nameof images) images
-        Shape.positive (nameof threat) threat.Radius
 
-        if images.shape[0] < 1L || not (images.is_floating_point ()) then
-            invalidArg
-                (nameof images)
-                (sprintf "one image or more in floating point was expected, got %s." (Shape.text images))
+        if images.shape[0] < 1L then
+            invalidArg (nameof images) (sprintf "1 image or more was expected, got %s." (Shape.text images))
+
+        Ball.requireInBox (nameof images) threat images
+        Threat.require (nameof threat) (Some(images.numel () / images.shape[0])) threat
+        Shape.positive (nameof threat) threat.Radius
 
         Shape.rank "n" (nameof labels) labels
 
@@ -95,8 +97,8 @@ module Subject =
                 (sprintf "one int64 label an image was expected, %d of them." images.shape[0])
 
         let bare = {
-            Classifier = classifier
-            Surrogate = surrogate
+            Classifier = Classifier.guarded classifier
+            Surrogate = surrogate |> Option.map Classifier.guarded
             Images = images
             Labels = labels
             Threat = threat
@@ -109,14 +111,7 @@ module Subject =
         let classes =
             Scope.value (fun () ->
                 use _ = torch.no_grad ()
-                let logits: Tensor = classifier (images.narrow (0L, 0L, 1L))
-                Shape.rank "n;k" (nameof classifier) logits
-
-                if logits.shape[1] < 2L then
-                    invalidArg
-                        (nameof classifier)
-                        (sprintf "two classes or more were expected, got %s." (Shape.text logits))
-
+                let logits: Tensor = bare.Classifier(images.narrow (0L, 0L, 1L))
                 int logits.shape[1])
 
         let right =
@@ -124,9 +119,9 @@ module Subject =
             |> measure
                 (fun victims ->
                     use _ = torch.no_grad ()
-                    let logits = classifier victims.Images
+                    let logits = bare.Classifier victims.Images
                     Logits.labelled (nameof classifier) logits (nameof labels) victims.Labels
-                    Ledger.bools ((logits.argmax 1L).eq victims.Labels))
+                    Ledger.bools ((Soundness.guesses logits).eq victims.Labels))
                 (everyone bare)
 
         {

@@ -22,12 +22,18 @@ module Top =
         | "own" -> Ok Top.Own
         | _ -> Error(Error.UnknownName("probe", name, [ "quick"; "published"; "own" ]))
 
-    let private own (encoder: Encoder) (train: Dataset) =
+    /// Whether training images are needed to make it.
+    let isFitted top =
+        match top with
+        | Top.Fitted _ -> true
+        | Top.Own -> false
+
+    let private own (encoder: Encoder) (test: Dataset) =
         let bad advice = Error(Error.BadOption("--probe", advice))
         let part name = Map.tryFind name (fst encoder.Weights)
 
         match part "fc.weight", part "fc.bias" with
-        | Some weight, Some bias when weight.shape[0] = int64 train.Classes ->
+        | Some weight, Some bias when weight.shape[0] = int64 test.Classes ->
             use _ = torch.no_grad ()
 
             Ok {
@@ -38,15 +44,16 @@ module Top =
             sprintf
                 "the weights' own classifier has %d classes, '%s' has %d; choose quick or published."
                 weight.shape[0]
-                train.Name
-                train.Classes
+                test.Name
+                test.Classes
             |> bad
         | _ -> bad "the weights have no classifier of their own (fc); choose quick or published."
 
-    /// The linear layer, fitted to a training set or the weights' own; watch is called before every step of a
-    /// fit. It belongs to the caller. Error.BadOption where the weights have none of their own, or one of
-    /// other classes.
-    let head top watch encoder train : Result<LinearHead, Error> =
+    /// The linear layer, fitted to the training images or the weights' own, for the classes of the test
+    /// images; watch is called before every step of a fit. train: reads the training images; it is called for
+    /// a fit alone. The layer belongs to the caller. Error.BadOption where the weights have none of their
+    /// own, or one of other classes.
+    let head top watch encoder train test : Result<LinearHead, Error list> =
         match top with
-        | Top.Fitted probe -> Ok(LinearProbe.fit probe watch encoder train)
-        | Top.Own -> own encoder train
+        | Top.Fitted probe -> train () |> Result.map (LinearProbe.fit probe watch encoder)
+        | Top.Own -> own encoder test |> Result.mapError List.singleton

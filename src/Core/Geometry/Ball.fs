@@ -111,27 +111,73 @@ module Ball =
 
         result.reshape(x.shape).``to``(x.dtype).``to``(x.device)
 
-    /// Refuses images that do not lie in the threat's box, but for rounding: no ball about them is in it.
+    // What images outside of a box seem to be.
+    let private seeming low high (least: float) (most: float) =
+        if (low, high) = (0.0, 1.0) && least >= 0.0 && most <= 255.0 then
+            " They look like values from 0 to 255: divide them by 255."
+        elif (low, high) = (0.0, 1.0) && least < 0.0 && most < 20.0 then
+            " They look normalised: give pixels from 0 to 1, and let the classifier normalise them."
+        else
+            ""
+
+    /// Refuses images that an attack cannot work on: of another type than float32 and float64, whose rounding
+    /// would lead out of the ball, with values that are not finite, or outside of the threat's box, but for
+    /// rounding. ArgumentException.
     let requireInBox (name: string) threat (images: Tensor) =
-        match threat.Box with
-        | Some(low, high) when images.numel () > 0L ->
-            let least, most =
-                Scope.value (fun () ->
-                    let number (x: Tensor) = x.``to``(torch.float64).item<float>()
-                    number (images.min ()), number (images.max ()))
+        if images.dtype <> torch.float32 && images.dtype <> torch.float64 then
+            invalidArg
+                name
+                (sprintf
+                    "images in float32 or float64 were expected, got %O; convert them, and let the classifier convert them back if it wants another type."
+                    images.dtype)
 
-            let slack = 1e-5 * (high - low)
+        if images.numel () > 0L then
+            let least, most = Figures.smallest images, Figures.largest images
 
-            if not (least >= low - slack && most <= high + slack) then
+            if not (System.Double.IsFinite least && System.Double.IsFinite most) then
+                let count =
+                    Scope.value (fun () ->
+                        let finite = (flat images).isfinite().all(1L)
+                        finite.logical_not().sum(System.Nullable torch.int64).item<int64>())
+
                 invalidArg
                     name
-                    (sprintf
-                        "pixels from %g to %g were expected, as the threat's box says, got %g to %g."
-                        low
-                        high
-                        least
-                        most)
-        | _ -> ()
+                    (sprintf "the values of %d of %d image(s) are NaN or infinite." count images.shape[0])
+
+            match threat.Box with
+            | Some(low, high) ->
+                let slack = 1e-5 * (high - low)
+
+                if not (least >= low - slack && most <= high + slack) then
+                    invalidArg
+                        name
+                        (sprintf
+                            "pixels from %g to %g were expected, as the threat's box says, got %g to %g.%s"
+                            low
+                            high
+                            least
+                            most
+                            (seeming low high least most))
+            | None -> ()
+
+    /// What a reader of a figure must know of a threat and of images whose pixels go from least to most: that
+    /// nothing may change, or that the pixels seem to be in other units than the box.
+    let notes threat (least: float, most: float) : Set<string> =
+        Set [
+            if threat.Radius = 0.0 then "radius 0: the images stay as they are"
+
+            match threat.Box with
+            | Some(low, high) when most > least ->
+                let ofBox = sprintf "pixels from %g to %g in a box from %g to %g" least most low high
+
+                if most - low <= 0.01 * (high - low) then
+                    ofBox + ": were they divided by 255 twice, or is the box in other units?"
+                elif low < 0.0 && least >= 0.0 then
+                    ofBox + ": are they in the box's units?"
+            | None when least < -0.5 ->
+                sprintf "pixels from %g to %g look normalised: the radius is in their units" least most
+            | _ -> ()
+        ]
 
     /// Brings x back to where the threat allows, about the original images. Linf and L1: the exact Euclidean
     /// projection on ball and box together; L2: rescaled to the ball, then clipped to the box, which stays in

@@ -38,12 +38,6 @@ module Threat =
     /// The same threat on images whose pixels may be any numbers.
     let unbounded threat = { threat with Box = None }
 
-    // Whether pixels from low to high all lie in the box.
-    let internal holds low high threat =
-        match threat.Box with
-        | Some(least, most) -> least <= low && high <= most
-        | None -> true
-
     /// <c>linf:0.1</c>, <c>l2:0.5</c>, <c>linf:8/255</c>: a norm's name and a radius, as a number or a
     /// fraction; then, for another box than [0, 1], the range of a pixel, as in <c>linf:0.1:-1:1</c> or, for
     /// unbounded pixels, <c>linf:0.1:-inf:inf</c>.
@@ -99,17 +93,16 @@ module Threat =
 
         sprintf "%s:%s" norm radius
 
+    let private number (x: float) = x.ToString("R", CultureInfo.InvariantCulture)
+
+    let private boxText threat =
+        match threat.Box with
+        | Some(0.0, 1.0) -> ""
+        | Some(low, high) -> sprintf ":%s:%s" (number low) (number high)
+        | None -> ":-inf:inf"
+
     /// The form that <c>parse</c> reads, exactly.
-    let text threat =
-        let number (x: float) = x.ToString("R", CultureInfo.InvariantCulture)
-
-        let box =
-            match threat.Box with
-            | Some(0.0, 1.0) -> ""
-            | Some(low, high) -> sprintf ":%s:%s" (number low) (number high)
-            | None -> ":-inf:inf"
-
-        ball threat (number threat.Radius) + box
+    let text threat = ball threat (number threat.Radius) + boxText threat
 
     /// The form for people, of the ball alone: Linf in 255ths where it is a whole number of them, else with
     /// four digits.
@@ -120,3 +113,70 @@ module Threat =
             ball threat (sprintf "%.0f/255" levels)
         else
             ball threat (threat.Radius.ToString("0.####", CultureInfo.InvariantCulture))
+
+    /// From low to high of the box, 1 where pixels are unbounded: what 1 is to images in [0, 1].
+    let internal width threat = threat.Box |> Option.fold (fun _ (low, high) -> high - low) 1.0
+
+    // How far apart two images of so many values can be in the box; in L2 and L1 it needs their number.
+    let private reach (values: int64 option) threat =
+        match threat.Box, threat.Norm, values with
+        | Some _, Linf, _ -> Some(width threat)
+        | Some _, L2, Some d -> Some(width threat * sqrt (float d))
+        | Some _, L1, Some d -> Some(width threat * float d)
+        | _ -> None
+
+    // The radius in 255ths, where that is what was meant.
+    let private guess values threat =
+        let meant = { threat with Radius = threat.Radius / 255.0 }
+
+        match reach values meant with
+        | Some reach when width threat <= 2.0 && threat.Radius >= 1.0 && meant.Radius < reach ->
+            sprintf " Did you mean %s%s?" (ball threat (sprintf "%g/255" threat.Radius)) (boxText threat)
+        | _ -> ""
+
+    /// What is wrong with a threat, in a sentence: a radius that is not a number or below 0, one that reaches
+    /// every image of the box, or a box that is empty. values: how many numbers an image has; without it, no
+    /// bound is known in L2 and L1.
+    let problem (values: int64 option) threat : string option =
+        match threat.Box, reach values threat with
+        | _ when not (System.Double.IsFinite threat.Radius && threat.Radius >= 0.0) ->
+            Some(sprintf "the radius must be a number of 0 or more, got %g." threat.Radius)
+        | Some(low, high), _ when
+            not (System.Double.IsFinite low && System.Double.IsFinite high && low < high)
+            ->
+            Some(sprintf "the range of a pixel must go from low to high, got %g to %g." low high)
+        | Some(low, high), Some reach when threat.Radius >= reach ->
+            Some(
+                sprintf
+                    "'%s' reaches every image with pixels from %g to %g, which are at most %g apart in this norm.%s"
+                    (ball threat (number threat.Radius))
+                    low
+                    high
+                    reach
+                    (guess values threat)
+            )
+        | _ -> None
+
+    /// The threat, or Error.BadOption where it has a problem.
+    let usable values threat =
+        match problem values threat with
+        | Some problem -> Result.Error(Error.BadOption("--threat", problem))
+        | None -> Ok threat
+
+    /// The threat, or Error.BadOption where it is not one on a data set's pixels, which are from 0 to 1.
+    let onDataset threat =
+        match threat.Box with
+        | None
+        | Some(0.0, 1.0) -> Ok threat
+        | Some(low, high) ->
+            let advice =
+                sprintf
+                    "the pixels of a data set are from 0 to 1, not %g to %g; give the radius in those units, without a range."
+                    low
+                    high
+
+            Result.Error(Error.BadOption("--threat", advice))
+
+    /// Refuses a threat that has a problem: ArgumentException.
+    let require (name: string) values threat =
+        problem values threat |> Option.iter (fun problem -> invalidArg name problem)

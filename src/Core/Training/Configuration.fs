@@ -205,9 +205,20 @@ module Configuration =
         |> Option.map (fun epochs ->
             max 1 (int (round (float epochs * float stage.Recipe.Epochs / float total))))
 
+    // What an adversary may do to a data set's pixels in training.
+    let private adversary text = result {
+        let! threat = Threat.parse text |> Result.bind (Threat.usable None) |> Result.bind Threat.onDataset
+
+        if threat.Radius > 0.0 then
+            return threat
+        else
+            let advice = "an adversary needs a radius above 0, as in linf:8/255."
+            return! Error(Error.BadOption("--threat", advice))
+    }
+
     /// A method with a configuration's changes applied, to the stages before it too.
     let customise (c: Configuration) (m: Method) : Result<Method, Error> = result {
-        let! threat = c.Threat |> Option.traverseResult Threat.parse
+        let! threat = c.Threat |> Option.traverseResult adversary
 
         if threat.IsSome && not (Method.hasAdversary m) then
             let problem = sprintf "'%s' has no adversary, in no stage, so it trains within no threat." m.Name

@@ -12,6 +12,9 @@ module internal Figures =
     /// The largest of them; NaN where one is NaN.
     let largest (x: Tensor) = Scope.value (fun () -> x.detach().max().``to``(torch.float64).item<float>())
 
+    /// The smallest of them; NaN where one is NaN.
+    let smallest (x: Tensor) = Scope.value (fun () -> x.detach().min().``to``(torch.float64).item<float>())
+
     /// 0 for none.
     let mean (values: float[]) = if values.Length = 0 then 0.0 else Array.average values
 
