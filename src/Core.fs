@@ -207,7 +207,7 @@ module Workbench =
     /// Notes count. ArgumentException where images, labels and logits do not fit.
     let measure report stop classifier (images: Tensor) (labels: Tensor) (evaluation: Evaluation) =
         use images = Dataset.ofTensors "images" images labels
-        Evaluation.ofClassifier report stop classifier images evaluation
+        Evaluation.ofClassifier report stop classifier images evaluation |> Result.map _.Accuracies
 
     /// Fits a linear layer on the encoder and makes adversarial images of a test set, by the evaluation's one
     /// attack within its one threat; they belong to the caller.

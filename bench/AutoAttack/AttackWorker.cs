@@ -40,7 +40,7 @@ internal static class AttackWorker
         var threat = Core.ThreatModule.parse(args[2]).Value();
         var loaded = Core.EncoderModule.load(args[0]).Value().Item1;
         var encoder = Core.EncoderModule.folded(loaded);
-        var test = Core.DatasetModule.first(int.Parse(args[3]), Core.Cifar10.read(args[1], false).Value());
+        var test = Core.DatasetModule.sample(1UL, int.Parse(args[3]), Core.Cifar10.read(args[1], false).Value());
         var head = Core.LinearProbeModule.fit(
             Core.LinearProbeModule.quick, Ignoring<Core.Progress>(), encoder,
             Core.Cifar10.read(args[1], true).Value());

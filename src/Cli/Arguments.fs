@@ -146,7 +146,8 @@ type EvaluateArguments =
             | Batch_Norm _ -> Usage.BatchNorm
             | Dataset _ -> "data set to fit and to test on (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
-            | Images _ -> "test on the first so many images (default: all)."
+            | Images _ ->
+                "test on at most N images, drawn by the seed from every class in proportion (default: all)."
             | Attack _ ->
                 "fgsm, pgd-20 (steps of 1/4 radius) or pgd-20:0.125, cw-pgd-20, mi-fgsm-10, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or square-1000, cw-l2, autoattack, autoattack+ or autoattack-rand; may be repeated (default: fgsm and pgd-20)."
             | Threat _ ->
@@ -215,7 +216,8 @@ type AttackArguments =
             | Batch_Norm _ -> Usage.BatchNorm
             | Dataset _ -> "data set to fit on and to attack (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
-            | Images _ -> "attack the first so many test images (default: 100)."
+            | Images _ ->
+                "attack at most N test images, drawn by the seed from every class in proportion (default: 100)."
             | Probe _ -> Usage.Probe
             | Seed _ -> "seed of every draw (default: 1)."
             | Device _ -> Usage.Device
@@ -251,7 +253,8 @@ type AuditArguments =
             | Batch_Norm _ -> Usage.BatchNorm
             | Dataset _ -> "data set to fit and to test on (default: the run's)."
             | Data _ -> "folder with the data set's files (default: the run's)."
-            | Images _ -> "look at the first so many test images (default: 100)."
+            | Images _ ->
+                "audit on at most N test images, drawn by the seed from every class in proportion (default: 100)."
             | Threat _ ->
                 "what the attacks may do, as linf:8/255 or l2:0.5 (default: the run's, else linf:8/255)."
             | Probe _ -> Usage.Probe

@@ -38,6 +38,12 @@ public sealed class Adversaries : IDisposable
     /// <summary>The seed of every draw.</summary>
     public ulong Seed => inner.Seed;
 
+    /// <summary>Which images of their set these are.</summary>
+    public Coverage Coverage => AdvContrast.Coverage.From(inner.Coverage);
+
+    /// <summary>The place of each original in the set that it was drawn from: int64 [n].</summary>
+    public torch.Tensor Indices => inner.Indices;
+
     /// <summary>Whatever else there is to know: <c>"dataset"</c>, <c>"run"</c>.</summary>
     public IReadOnlyDictionary<string, string> About => inner.About.ToDictionary(a => a.Key, a => a.Value);
 

@@ -9,7 +9,7 @@ public sealed record AuditOptions
     /// <summary>The folder with the data set's files.</summary>
     public string? Data { get; init; }
 
-    /// <summary>Look at the first so many test images, 1 or more.</summary>
+    /// <summary>At most this many test images, drawn by the seed from every class in proportion; 1 or more.</summary>
     public int Images { get; init; } = 100;
 
     /// <summary>What the attacks may do, with a radius above 0; null: the run's, else Linf 8/255.</summary>

@@ -61,13 +61,15 @@ public sealed record Check(
 /// <param name="Clean">Accuracy on the images as they are.</param>
 /// <param name="Worst">Accuracy where an image counts as right if nothing within the threat broke it.</param>
 /// <param name="Checks">The checks, by their numbers.</param>
+/// <param name="Coverage">Which images it used; null where the caller gave them.</param>
 /// <param name="Elapsed">How long it took from the call.</param>
 public sealed record AuditResult(
-    Finding Finding, Accuracy Clean, Accuracy Worst, IReadOnlyList<Check> Checks, TimeSpan Elapsed)
+    Finding Finding, Accuracy Clean, Accuracy Worst, IReadOnlyList<Check> Checks, Coverage? Coverage,
+    TimeSpan Elapsed)
 {
-    internal static AuditResult Of(Core.Audited a, TimeSpan elapsed) => new(
+    internal static AuditResult Of(Core.Audited a, Coverage? coverage, TimeSpan elapsed) => new(
         (Finding)a.Finding.Tag, Accuracy.Of(a.Clean), Accuracy.Of(a.Worst), [.. a.Checks.Select(Check.Of)],
-        elapsed);
+        coverage, elapsed);
 
     /// <summary>The check of that number, 1 to 18.</summary>
     /// <exception cref="InvalidOperationException">There is no such check.</exception>

@@ -19,7 +19,7 @@ internal static class Auditing
         var found = Core.Workbench
             .audit(report, cancellation, encoder, OptionModule.OfObj(surrogate), ToCore(options))
             .OrThrow(cancellation);
-        return AuditResult.Of(found.Audited, clock.Elapsed);
+        return AuditResult.Of(found.Audited, Coverage.From(found.Coverage), clock.Elapsed);
     }
 
     internal static AuditResult Run(
@@ -33,7 +33,7 @@ internal static class Auditing
         var found = Core.Workbench.auditOf(
             FuncConvert.FromAction<string, double>((_, _) => { }), Core.Audit.standard, seed, threat.Inner,
             FuncConvert.FromFunc(classifier), other, images, labels);
-        return AuditResult.Of(found, clock.Elapsed);
+        return AuditResult.Of(found, null, clock.Elapsed);
     }
 
     private static Core.Inspection ToCore(AuditOptions options) => new(

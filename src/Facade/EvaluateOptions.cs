@@ -25,7 +25,7 @@ public sealed record EvaluateOptions
     /// <summary>The folder with the data set's files.</summary>
     public string? Data { get; init; }
 
-    /// <summary>Test on the first so many images, 1 or more; null for all.</summary>
+    /// <summary>At most this many test images, drawn by the seed from every class in proportion; 1 or more, null for all.</summary>
     public int? Images { get; init; }
 
     /// <summary>

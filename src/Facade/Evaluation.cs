@@ -19,7 +19,7 @@ internal static class Evaluation
         var found = Core.Workbench.evaluate(Report(progress), cancellation, encoder, ToCore(options))
             .OrThrow(cancellation);
         return new EvaluationResult(
-            [.. found.Accuracies.Select(Accuracy.Of)], found.Dataset, clock.Elapsed);
+            [.. found.Accuracies.Select(Accuracy.Of)], found.Dataset, Coverage.From(found.Coverage), clock.Elapsed);
     }
 
     internal static EvaluationResult Run(
@@ -27,10 +27,12 @@ internal static class Evaluation
         EvaluateOptions options, IProgress<EvaluationProgress>? progress, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
-        var found = Core.Workbench.measure(
-            Report(progress), cancellation, FuncConvert.FromFunc(classifier), images, labels, ToCore(options))
+        using var set = Core.DatasetModule.ofTensors("images", images, labels);
+        var found = Core.EvaluationModule.ofClassifier(
+            Report(progress), cancellation, FuncConvert.FromFunc(classifier), set, ToCore(options))
             .OrThrow(cancellation);
-        return new EvaluationResult([.. found.Select(Accuracy.Of)], "images", clock.Elapsed);
+        return new EvaluationResult(
+            [.. found.Accuracies.Select(Accuracy.Of)], found.Dataset, Coverage.From(found.Coverage), clock.Elapsed);
     }
 
     internal static FSharpFunc<string, FSharpFunc<double, Unit>> Report(

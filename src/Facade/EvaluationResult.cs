@@ -57,9 +57,10 @@ public sealed record Accuracy(
 /// then for each threat accuracy under each attack, in the order given.</param>
 /// <param name="Dataset">The data set whose test images were used; <c>"images"</c> for images given by the
 /// caller.</param>
+/// <param name="Coverage">Which images they are of.</param>
 /// <param name="Elapsed">How long it took from the call.</param>
 public sealed record EvaluationResult(
-    IReadOnlyList<Accuracy> Accuracies, string Dataset, TimeSpan Elapsed)
+    IReadOnlyList<Accuracy> Accuracies, string Dataset, Coverage Coverage, TimeSpan Elapsed)
 {
     /// <summary>The accuracy on untouched images.</summary>
     public Accuracy Clean => Accuracies[0];

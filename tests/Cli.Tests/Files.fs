@@ -145,7 +145,8 @@ let private trains name layout =
         layout folder
         let output = succeed folder $"data {name} --data data"
         Expect.stringContains output $"{name}, test: [60; " "what was read"
-        succeed folder (tiny + $" --dataset {name} --data data --out run") |> ignore
+        succeed folder (tiny.Replace("--images 128 ", "") + $" --dataset {name} --data data --out run")
+        |> ignore
         succeed folder "evaluate --from run --attack fgsm --json figures.json" |> ignore
         Expect.equal
             ((json folder "figures.json").GetProperty("dataset").GetString())

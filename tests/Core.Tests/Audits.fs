@@ -154,8 +154,8 @@ let tests =
                 (fun x -> x.reshape([| x.shape[0]; -1L |]).narrow(1L, 0L, 1L)), x, y, t)
             refusal [ "classifier"; "[n; k]" ] (fun (_, x, y, t) -> (fun x -> x.alias ()), x, y, t)
             refusal [ "images"; "[n; c; h; w]" ] (fun (c, x, y, t) -> c, x.squeeze 1L, y, t)
-            refusal [ "images"; "floating point" ] (fun (c, x, y, t) -> c, x.``to`` torch.uint8, y, t)
-            refusal [ "images"; "one image or more" ] (fun (c, x, y, t) ->
+            refusal [ "images"; "float32 or float64" ] (fun (c, x, y, t) -> c, x.``to`` torch.uint8, y, t)
+            refusal [ "images"; "1 image or more" ] (fun (c, x, y, t) ->
                 c, x.narrow (0L, 0L, 0L), y.narrow (0L, 0L, 0L), t)
             refusal [ "labels"; "2 of them" ] (fun (c, x, y, t) -> c, x, y.narrow (0L, 0L, 1L), t)
             refusal [ "labels"; "int64" ] (fun (c, x, y, t) -> c, x, y.``to`` torch.int32, t)

@@ -101,6 +101,68 @@ let tests =
                     Expect.equal (wholes again.Labels) labels "the same for the same seed"
                     Expect.equal (bits again.Images) (bits part.Images) "images too"))
 
+        testPropertyN
+            30
+            "a sample has of every class its share within one image, in whatever order the set is"
+            (fun (seed: uint64) (sizes: PositiveInt list) (PositiveInt n) ->
+                balanced (fun () ->
+                    let sizes = sizes |> List.truncate 6 |> List.map _.Get
+                    let labels =
+                        sizes
+                        |> List.mapi (fun label size -> Array.create (1 + size) (byte label))
+                        |> Array.concat
+                    let labels = Array.append [| 9uy |] labels
+                    let total = labels.Length
+                    let n = min n total
+                    let pixels = Array.init total byte
+                    use whole =
+                        Dataset.ofBytes "w" pixels [| int64 total; 1L; 1L; 1L |] labels 10 [ 0.0 ] [ 1.0 ]
+                    use part = Dataset.sample seed n whole
+                    Expect.hasLength part.Indices n "as many as asked for"
+
+                    for label, size in Array.countBy id labels do
+                        let drawn = wholes part.Labels |> Array.filter ((=) (int64 label)) |> Array.length
+                        let share = float n * float size / float total
+                        Expect.isLessThan (abs (float drawn - share)) 1.0 "its share"
+
+                    // The place in the whole set names the image.
+                    use same = Dataset.subset part.Indices whole
+                    Expect.equal (bits same.Images) (bits part.Images) "indices"
+                    use nested = Dataset.sample seed (max 1 (n / 2)) part
+                    use again = Dataset.subset nested.Indices whole
+                    Expect.equal (bits again.Images) (bits nested.Images) "indices of a sample of a sample"
+                    Expect.equal nested.Whole (int64 total) "the whole set"))
+
+        test "coverage: how many images of how many, and which classes are missing" (fun () ->
+            use whole = made 4
+            use part =
+                Dataset.subset [| 2L; 0L |] {
+                    whole with
+                        ClassNames = [ "a"; "b"; "c"; "d" ]
+                        Skipped = [ "1 file" ]
+                }
+            let found = Coverage.ofDataset part
+            Expect.equal
+                found
+                {
+                    Images = 2L
+                    Of = 4L
+                    Classes = 2
+                    OfClasses = 4
+                    Absent = [ "b"; "d" ]
+                    Skipped = [ "1 file" ]
+                }
+                "coverage"
+            Expect.equal
+                (Coverage.sentences "made" (Some 9) found)
+                [
+                    "On 2 of 4 images of made, 2 of 4 classes."
+                    "9 images were asked for; there are 4."
+                    "No image of b, d is among them."
+                    "Skipped: 1 file."
+                ]
+                "sentences")
+
         test "another seed draws another sample" (fun () ->
             use whole = made 40
             let labels seed =

@@ -41,8 +41,8 @@ let tests =
                     "measured"
             Expect.equal (Autograd.liveTensors ()) before "nothing left"
             Expect.equal
-                (measured.Dataset, measured.Images, measured.Probe, measured.Seed)
-                ("sample", 40, "quick", 1UL)
+                (measured.Dataset, measured.Coverage.Images, measured.Probe, measured.Seed)
+                ("sample", 40L, "quick", 1UL)
                 "what was measured"
             Expect.equal
                 (measured.Accuracies |> List.map _.Threat)

@@ -83,6 +83,76 @@ let tests =
                     "size"))
 
         test
+            "image folders: a class is a folder with images anywhere below it; the rest is skipped and named"
+            (fun () ->
+                inFolder (fun folder ->
+                    let picture = ppm 3 2 (Array.zeroCreate 18)
+                    let put name = write folder name picture
+                    for name in
+                        [
+                            "Train/b/deep/er/1.PPM"
+                            "Train/b/0.ppm"
+                            "Train/a/one/2.ppm"
+                            "Train/a/two/1.Ppm"
+                            "Train/loose.ppm"
+                            "Train/__MACOSX/a/._0.ppm"
+                            "Train/a/.hidden.ppm"
+                            "VAL/b/9.ppm"
+                        ] do
+                        put name
+                    write folder "Train/b/labels.csv" [| 1uy |]
+                    write folder "Train/README" [| 1uy |]
+                    write folder "Train/notes/read.txt" [| 1uy |]
+                    Directory.CreateDirectory(Path.Combine(folder, "Train", "lost+found")) |> ignore
+                    Directory.CreateDirectory(Path.Combine(folder, "Train", "Empty")) |> ignore
+                    // A link to a folder above ends.
+                    Directory.CreateSymbolicLink(
+                        Path.Combine(folder, "Train/a/loop"),
+                        Path.Combine(folder, "Train/a")
+                    )
+                    |> ignore
+                    use train = Expect.wantOk (Catalogue.load "folder" (Some folder) true) "training"
+                    Expect.equal (labels train, train.Classes) ([ 0L; 0L; 1L; 1L ], 2) "a, a, b, b"
+                    Expect.equal train.ClassNames [ "a"; "b" ] "names"
+                    Expect.equal
+                        train.Skipped
+                        [
+                            "3 hidden files and folders"
+                            "2 folders without images (Empty, notes)"
+                            "1 image beside the class folders"
+                            "1 file without an ending"
+                            "1 file with the ending .csv"
+                            "1 file with the ending .txt"
+                        ]
+                        "skipped"
+                    use test = Expect.wantOk (Catalogue.load "folder" (Some folder) false) "test"
+                    Expect.equal (labels test, test.Classes) ([ 1L ], 2) "labels of the training classes"
+                    let coverage = Coverage.ofDataset test
+                    Expect.equal
+                        (coverage.Classes, coverage.OfClasses, coverage.Absent)
+                        (1, 2, [ "a" ])
+                        "coverage"))
+
+        test "image folders that do not fit into memory are refused before they are read" (fun () ->
+            inFolder (fun folder ->
+                let there = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes
+                let side = 4096
+                let count = int (there / int64 (3 * side * side)) + 2
+                let picture = Path.Combine(folder, "train/a/0.pgm")
+                write
+                    folder
+                    "train/a/0.pgm"
+                    (Array.append
+                        (Encoding.ASCII.GetBytes $"P5 {side} {side} 255\n")
+                        (Array.zeroCreate (side * side)))
+                for i in 1..count do
+                    File.CreateSymbolicLink(Path.Combine(folder, $"train/a/{i}.pgm"), picture) |> ignore
+                says
+                    [ "GiB"; "--dataset folder:64"; string (count + 1) ]
+                    (wantError (Catalogue.load "folder" (Some folder) true) "memory")
+                    "memory"))
+
+        test
             "image folders: all files that cannot be read are reported together, the first 20 by name"
             (fun () ->
                 inFolder (fun folder ->

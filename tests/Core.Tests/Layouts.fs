@@ -119,6 +119,53 @@ let tests =
                 use test = Expect.wantOk (Stl10.readUnlabelled folder false) "the test images have labels"
                 Expect.equal (test.IsLabelled, test.Count) (true, 2L) "test"))
 
+        test "MNIST in every place and under every name that its copies have" (fun () ->
+            let pixels, own = Array.init 12 byte, [| 3uy; 7uy |]
+            let images, labels = idx [ 2; 2; 3 ] pixels, idx [ 2 ] own
+
+            for below, dot in
+                [
+                    "", "-"
+                    "", "."
+                    "mnist/", "-"
+                    "MNIST/raw/", "-"
+                    "raw/", "."
+                    "train-images-idx3-ubyte/", "-"
+                    "train-images-idx3-ubyte/", "."
+                ] do
+                inFolder (fun folder ->
+                    let below kind = below.Replace("images-idx3", kind)
+                    write folder (below "images-idx3" + "Train-images" + dot + "idx3-ubyte") images
+                    write folder (below "labels-idx1" + "train-labels" + dot + "idx1-ubyte") labels
+                    use set =
+                        Expect.wantOk
+                            (Catalogue.load "mnist" (Some folder) true)
+                            (below "images-idx3" + dot)
+                    Expect.equal (wholes set.Labels) [| 3L; 7L |] "labels"
+                    Expect.equal (Tree.bytes set.Images) pixels "pixels"
+                    missing
+                        [ "t10k"; "--data" ]
+                        (Catalogue.load "mnist" (Some folder) false)
+                        "no test images")
+
+            // Fashion-MNIST beside it is another data set.
+            inFolder (fun folder ->
+                write folder "FashionMNIST/raw/train-images-idx3-ubyte" images
+                write folder "FashionMNIST/raw/train-labels-idx1-ubyte" labels
+                missing [ "--data" ] (Catalogue.load "mnist" (Some folder) true) "not MNIST"
+                use set = Expect.wantOk (Catalogue.load "fashion-mnist" (Some folder) true) "Fashion-MNIST"
+                Expect.equal set.Count 2L "images"))
+
+        test "the Python versions of CIFAR are told from the binary ones" (fun () ->
+            for name, folder', file in
+                [ "cifar10", "cifar-10-batches-py", "data_batch_1"; "cifar100", "cifar-100-python", "meta" ] do
+                inFolder (fun folder ->
+                    write folder (folder' + "/" + file) [| 128uy |]
+                    let says = [ "Python version"; "binary version"; "data get " + name ]
+                    damaged folder' says (Catalogue.load name (Some folder) true) name
+                    let inner = Path.Combine(folder, folder')
+                    damaged file says (Catalogue.load name (Some inner) true) name))
+
         test "damaged STL-10 files are told apart" (fun () ->
             inFolder (fun folder ->
                 stl (Source 4) folder |> ignore

@@ -22,7 +22,9 @@ let private adversaries threat (original: Tensor) (adversarial: Tensor) : Advers
     Text = ""
     Threat = threat
     Seed = 1UL
+    Coverage = { Images = 4L; Of = 4L; Classes = 1; OfClasses = 3; Absent = [ "1"; "2" ]; Skipped = [] }
     About = Map.empty
+    Indices = whole [ 0; 1; 2; 3 ]
     Original = original
     Labels = whole [ 0; 0; 0; 0 ]
     Targets = None

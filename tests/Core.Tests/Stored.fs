@@ -269,7 +269,7 @@ let tests =
 
         test "no images are refused" (fun () ->
             use data = noisy (Source 1) 3
-            use none = Dataset.first 0 data
+            use none = Dataset.subset [||] data
             refuses [ "images"; "none" ] (fun () -> (craft "fgsm" none :> IDisposable).Dispose()) "none")
 
         test "of an encoder's images: as an evaluation has it, and onto another encoder" (fun () ->

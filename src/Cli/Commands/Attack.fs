@@ -56,11 +56,9 @@ module Attack =
         "gradients", Adversaries.summary images images.Harm.Gradients, "0.#"
     ]
 
-    let private show (images: Adversaries) (fared: (string * Transferred) list) =
+    let private show asked (images: Adversaries) (fared: (string * Transferred) list) =
         let attack = sprintf "%s, %s" images.Attack (Threat.label images.Threat)
-        let count = sprintf "clean, %d images of %s" images.Labels.shape[0] images.About["dataset"]
-
-        Terminal.table [ "run"; count; attack; "notes" ] [
+        Terminal.table [ "run"; "clean"; attack; "notes" ] [
             for place, (run, (t: Transferred)) in List.indexed fared do
                 [
                     run
@@ -83,6 +81,8 @@ module Attack =
                 | None -> [ name; "-"; "-" ]
         ]
 
+        Coverage.sentences images.About["dataset"] asked images.Coverage |> List.iter Terminal.line
+
     let private figures from out seconds (images: Adversaries) (fared: (string * Transferred) list) = {|
         run = from
         out = (out: string)
@@ -90,7 +90,8 @@ module Attack =
         text = images.Text
         threat = Threat.text images.Threat
         dataset = images.About["dataset"]
-        images = images.Labels.shape[0]
+        images = images.Coverage.Images
+        coverage = images.Coverage
         probe = images.About["probe"]
         seed = images.Seed
         flags = Adversaries.flags images
@@ -182,7 +183,7 @@ module Attack =
                 |> Option.traverseResult (fun path -> Picture.save path rows images)
                 |> single
                 |> Result.ignore
-            show images fared
+            show (arguments.TryGetResult AttackArguments.Images) images fared
             Terminal.line (sprintf "The images are in %s." out)
             picture |> Option.iter (sprintf "The picture is %s." >> Terminal.line)
             do! Json.write json (figures from out (seconds ()) images fared) |> single

@@ -35,19 +35,15 @@ module Audit =
         | Verdict.NotRun reason -> reason
         | _ -> Check.told check
 
-    let private show (inspected: Inspected) =
+    let private show asked (inspected: Inspected) =
         Terminal.table [ "check"; "value"; "threshold"; "verdict" ] [
             for check in inspected.Audited.Checks do
                 [ sprintf "%d %s" check.Number check.Name; value check; check.Threshold; verdict check ]
         ]
 
+        Coverage.sentences inspected.Dataset asked inspected.Coverage |> List.iter Terminal.line
         Terminal.line (
-            sprintf
-                "%s, %d images of %s: %s."
-                (Threat.label inspected.Threat)
-                inspected.Images
-                inspected.Dataset
-                (Check.word inspected.Audited.Finding)
+            sprintf "%s: %s." (Threat.label inspected.Threat) (Check.word inspected.Audited.Finding)
         )
 
     let private figures (check: Check) = {|
@@ -103,7 +99,7 @@ module Audit =
                         surrogate
                         (inspection arguments))
 
-            show inspected
+            show (arguments.TryGetResult AuditArguments.Images) inspected
             let audited = inspected.Audited
 
             do!
@@ -113,7 +109,8 @@ module Audit =
                     notes = encoder.Notes
                     surrogate = other
                     dataset = inspected.Dataset
-                    images = inspected.Images
+                    images = inspected.Coverage.Images
+                    coverage = inspected.Coverage
                     threat = Threat.text inspected.Threat
                     probe = inspected.Probe
                     seed = inspected.Seed

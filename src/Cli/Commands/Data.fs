@@ -17,6 +17,8 @@ module Data =
             Terminal.line (
                 sprintf "%s, %s: %s images, %s" dataset.Name part (Shape.text dataset.Images) labels
             )
+
+            Coverage.ofDataset dataset |> Coverage.notes |> List.iter Terminal.line
     }
 
     let private megabytes (bytes: int64) = sprintf "%.1f" (float bytes / 1e6)

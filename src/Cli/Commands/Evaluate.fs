@@ -53,10 +53,8 @@ module Evaluate =
         highestPixel = t.Pixels |> Option.map snd
     |}
 
-    let private show heading (measured: Measured) =
-        let column = sprintf "accuracy, %d images of %s" measured.Images measured.Dataset
-
-        Terminal.table [ heading; column; "95 % interval"; "notes" ] [
+    let private show heading asked (measured: Measured) =
+        Terminal.table [ heading; "accuracy"; "95 % interval"; "notes" ] [
             for a in measured.Accuracies do
                 let low, high = a.Interval
                 let interval = sprintf "%.1f to %.1f" (100.0 * low) (100.0 * high)
@@ -66,6 +64,8 @@ module Evaluate =
                     let share = Terminal.percent (float part.Correct / float a.Total)
                     [ sprintf "  after %s" part.Name; share; ""; passes part.Tally ]
         ]
+
+        Coverage.sentences measured.Dataset asked measured.Coverage |> List.iter Terminal.line
 
     let run (arguments: ParseResults<EvaluateArguments>) : Result<unit, Error list> = result {
         let json = arguments.TryGetResult EvaluateArguments.Json
@@ -87,14 +87,15 @@ module Evaluate =
         use encoder = encoder
         let name = encoder.Configuration.Method
         let! measured = withBar name encoder (evaluation arguments)
-        show name measured
+        show name (arguments.TryGetResult EvaluateArguments.Images) measured
 
         do!
             Json.write json {|
                 run = from
                 ``method`` = name
                 dataset = measured.Dataset
-                images = measured.Images
+                images = measured.Coverage.Images
+                coverage = measured.Coverage
                 probe = measured.Probe
                 seed = measured.Seed
                 data = arguments.TryGetResult EvaluateArguments.Data

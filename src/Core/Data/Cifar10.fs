@@ -14,7 +14,13 @@ module Cifar10 =
         let advice =
             "Give the folder that holds cifar-10-batches-bin with --data DIR; 'advcontrast data get cifar10 --data DIR' fetches it."
 
-        let! folder = DataFile.folder "CIFAR-10" advice "cifar-10-batches-bin" folder
+        let! folder =
+            CifarBinary.folder
+                "CIFAR-10"
+                advice
+                "cifar-10-batches-bin"
+                ("cifar-10-batches-py", "data_batch_1")
+                folder
         let names = if train then [ for i in 1..5 -> sprintf "data_batch_%d.bin" i ] else [ "test_batch.bin" ]
         let! images, labels = CifarBinary.read "CIFAR-10" "cifar-10-binary.tar.gz" [ 10 ] 0 folder names
         return Dataset.ofBytes "cifar10" images [| labels.LongLength; 3L; 32L; 32L |] labels 10 mean std

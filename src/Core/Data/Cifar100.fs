@@ -22,7 +22,8 @@ module Cifar100 =
         let advice =
             "Give the folder that holds cifar-100-binary with --data DIR; 'advcontrast data get cifar100 --data DIR' fetches it."
 
-        let! folder = DataFile.folder "CIFAR-100" advice "cifar-100-binary" folder
+        let! folder =
+            CifarBinary.folder "CIFAR-100" advice "cifar-100-binary" ("cifar-100-python", "meta") folder
         let name = if train then "train.bin" else "test.bin"
 
         let name', place, classes =

@@ -38,12 +38,25 @@ module CifarBinary =
             | None -> return bytes
     }
 
+    /// The folder of the binary version below the one given, or the one given. python: the folder of the Python version
+    /// and a file in it, which are told apart by a sentence.
+    let folder what advice (inner: string) (python: string, file: string) (given: string) =
+        match DataFile.entry given [ inner ], DataFile.entry given [ python; file ] with
+        | None, Some path ->
+            DataFile.damaged
+                path
+                (sprintf "it is of the Python version of %s; the binary version is needed. %s" what advice)
+        | _ -> DataFile.folder what advice inner given
+
     /// The images and labels of some files. what, archive: for error texts; limits: what each of a record's
     /// labels is below; place: that of the label wanted.
     let read what archive limits place (folder: string) (names: string list) = result {
         let! files =
             names
-            |> List.traverseResultM (fun name -> readFile what archive limits (Path.Combine(folder, name)))
+            |> List.traverseResultM (fun name ->
+                DataFile.entry folder [ name ]
+                |> Option.defaultValue (Path.Combine(folder, name))
+                |> readFile what archive limits)
 
         let record = limits.Length + pixels
         let bytes = Array.concat files

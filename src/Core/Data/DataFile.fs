@@ -26,10 +26,26 @@ module DataFile =
         else
             Result.Error(Error.Missing(what, path, advice))
 
-    /// The folder of a data set's own name below the one given, or the one given where it has none.
-    let folder what advice (inner: string) (given: string) =
-        let below = Path.Combine(given, inner)
+    /// The entry of a folder with one of these names: the first that is there as it is written, else in other case.
+    let entry (folder: string) (names: string list) =
+        if not (Directory.Exists folder) then
+            None
+        else
+            let there =
+                Directory.GetFileSystemEntries folder
+                |> Array.sortWith (fun a b -> String.CompareOrdinal(a, b))
 
-        if Directory.Exists below then Ok below
-        elif Directory.Exists given then Ok given
-        else Result.Error(Error.Missing(what, given, advice))
+            let find (comparison: StringComparison) =
+                names
+                |> List.tryPick (fun name ->
+                    there |> Array.tryFind (fun path -> name.Equals(Path.GetFileName path, comparison)))
+
+            find StringComparison.Ordinal
+            |> Option.orElseWith (fun () -> find StringComparison.OrdinalIgnoreCase)
+
+    /// The folder of a data set's own name below the one given, in any case, or the one given where it has none.
+    let folder what advice (inner: string) (given: string) =
+        match entry given [ inner ] |> Option.filter Directory.Exists with
+        | Some below -> Ok below
+        | None when Directory.Exists given -> Ok given
+        | None -> Result.Error(Error.Missing(what, given, advice))

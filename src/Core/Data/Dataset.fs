@@ -1,5 +1,6 @@
 namespace AdvContrast.Core
 
+open System
 open TorchSharp
 
 /// A set of images in memory. Its tensors live as long as it does; dispose it when done.
@@ -13,6 +14,14 @@ type Dataset = {
     /// Whether the images have labels: all of them or none.
     IsLabelled: bool
     Classes: int
+    /// The classes by name, in the order of their labels; empty where they have none.
+    ClassNames: string list
+    /// The place of each image in the set that it was read or drawn from, ascending: [n].
+    Indices: int64[]
+    /// Images in that set.
+    Whole: int64
+    /// What the reader passed over, a phrase each: <c>"2 hidden files"</c>.
+    Skipped: string list
     /// Mean and standard deviation of each channel, for a network's first layer.
     Mean: float list
     Std: float list
@@ -56,6 +65,10 @@ module Dataset =
             Labels = given.DetachFromDisposeScope()
             IsLabelled = labels.IsSome
             Classes = classes
+            ClassNames = []
+            Indices = [| 0L .. images.shape[0] - 1L |]
+            Whole = images.shape[0]
+            Skipped = []
             Mean = mean
             Std = std
         }
@@ -86,9 +99,14 @@ module Dataset =
             Labels = labels.alias().DetachFromDisposeScope()
             IsLabelled = true
             Classes = int top + 1
+            ClassNames = []
+            Indices = [| 0L .. images.shape[0] - 1L |]
+            Whole = images.shape[0]
+            Skipped = []
             Mean = List.replicate channels 0.0
             Std = List.replicate channels 1.0
         }
+
     /// A data set from raw bytes: images row-major as [n; c; h; w], one label a byte. Belongs to no scope.
     let ofBytes name (images: byte[]) (shape: int64[]) (labels: byte[]) classes mean std =
         use _ = torch.NewDisposeScope()
@@ -106,20 +124,8 @@ module Dataset =
                     dataset.Labels
                         .index_select(0L, rows.``to`` dataset.Labels.device)
                         .DetachFromDisposeScope()
+                Indices = ids |> Array.map (fun id -> dataset.Indices[int id])
         }
-
-    /// The first n samples, or all where there are fewer.
-    let first n (dataset: Dataset) = subset (Array.init (min n (int dataset.Count)) int64) dataset
-
-    /// At most n samples, drawn without replacement; the same for the same seed.
-    let sample seed n (dataset: Dataset) =
-        let total = int dataset.Count
-
-        Draw.create seed "subset" [||]
-        |> Draw.permutation total
-        |> Array.truncate (min n total)
-        |> Array.map int64
-        |> fun ids -> subset ids dataset
 
     // Rows in an order that the seed gives, those of each class apart: images without labels are one class.
     let private shuffledByClass seed (dataset: Dataset) =
@@ -133,6 +139,45 @@ module Dataset =
             let order = Draw.create seed (sprintf "fraction/%d" label) [||] |> Draw.permutation rows.Length
 
             order |> Array.map (fun at -> int64 (fst rows[at])))
+
+    // How many of n images each class gets, in proportion to its size: the quotas rounded down, and one more for
+    // those with the largest remainders; the seed decides between equal ones.
+    let private allot seed n (sizes: int[]) =
+        let total = int64 (Array.sum sizes)
+        let quota, remainder =
+            sizes
+            |> Array.map (fun size ->
+                let product = int64 n * int64 size
+                int (product / total), product % total)
+            |> Array.unzip
+        let order = Draw.create seed "subset" [||] |> Draw.permutation sizes.Length
+
+        let raised =
+            Array.init sizes.Length id
+            |> Array.sortBy (fun k -> -remainder[k], order[k])
+            |> Array.truncate (n - Array.sum quota)
+            |> Set.ofArray
+
+        quota |> Array.mapi (fun k count -> if raised.Contains k then count + 1 else count)
+
+    /// At most n images, drawn by the seed from every class in proportion to its size (within one image), in the
+    /// order of the set. They depend on seed and labels alone: every command that draws n images of a set by one
+    /// seed uses the same ones.
+    let sample seed n (dataset: Dataset) =
+        let total = int dataset.Count
+
+        if n >= total then
+            subset [| 0L .. dataset.Count - 1L |] dataset
+        else
+            let classes = shuffledByClass seed dataset
+
+            classes
+            |> Array.map Array.length
+            |> allot seed n
+            |> Array.map2 (fun rows count -> Array.truncate count rows) classes
+            |> Array.concat
+            |> Array.sort
+            |> fun ids -> subset ids dataset
 
     /// The rows of a share of a data set, 0 to 1, and the others, both in ascending order: of every class
     /// the nearest whole number of images, at least one where the share is above 0. They depend on seed and

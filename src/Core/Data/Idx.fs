@@ -73,25 +73,52 @@ module Idx =
                         let shape = [| sizes[0]; 1L; sizes[1]; sizes[2] |]
                         Ok(Dataset.ofBytes name pixels shape labels classes mean std)))
 
-    let private openFile what (path: string) =
-        match [ path; path + ".gz" ] |> List.tryFind File.Exists with
-        | None ->
-            let advice = sprintf "Give the folder that holds %s's four idx files with --data DIR." what
-            Result.Error(Error.Missing(sprintf "A %s file" what, path, advice))
-        | Some path -> DataFile.guarded path (fun () -> Ok(path, File.OpenRead path :> Stream))
+    // Published names, in any case, with a dot in place of the last dash (as older copies have it), plain or gzipped.
+    let private isNamed (target: string) (path: string) =
+        let name = Path.GetFileName(path).ToLowerInvariant().Replace('.', '-')
+        name = target || name = target + "-gz"
 
-    /// The training or the test images from a folder with the four published files, plain or gzipped, or with
-    /// a folder of the data set's name that has them. what: the data set, for error texts.
+    // Folders that copies of the data set have on the way to its files: its name, torchvision's MNIST/raw, and those of
+    // archives, which are named as the file in them.
+    let private isOnTheWay name (target: string) (path: string) =
+        let folder = Path.GetFileName(path).ToLowerInvariant()
+        folder = name || folder = name.Replace("-", "") || folder = "raw" || isNamed target path
+
+    let rec private find depth name target (folder: string) =
+        if depth > 3 || not (Directory.Exists folder) then
+            None
+        else
+            let sorted (paths: string[]) = Array.sortWith (fun a b -> String.CompareOrdinal(a, b)) paths
+
+            Directory.GetFiles folder
+            |> sorted
+            |> Array.tryFind (isNamed target)
+            |> Option.orElseWith (fun () ->
+                Directory.GetDirectories folder
+                |> sorted
+                |> Array.filter (isOnTheWay name target)
+                |> Array.tryPick (find (depth + 1) name target))
+
+    let private openFile what name (folder: string) target =
+        DataFile.guarded folder (fun () ->
+            match find 0 name target folder with
+            | None ->
+                let advice = sprintf "Give the folder that holds %s's four idx files with --data DIR." what
+                Result.Error(Error.Missing(sprintf "A %s file" what, Path.Combine(folder, target), advice))
+            | Some path -> DataFile.guarded path (fun () -> Ok(path, File.OpenRead path :> Stream)))
+
+    /// The training or the test images from a folder with the four published files, plain or gzipped, or with a folder
+    /// of the data set's name, torchvision's MNIST/raw or an unpacked archive's that has them. what: the data set, for
+    /// error texts; name: that of its folder, in lower case.
     let readFolder what name classes mean std (folder: string) train =
-        let below = Path.Combine(folder, name)
-        let folder = if Directory.Exists below then below else folder
-        let prefix = if train then "train" else "t10k"
+        let openFile kind =
+            openFile what name folder (sprintf "%s-%s-ubyte" (if train then "train" else "t10k") kind)
 
-        openFile what (Path.Combine(folder, prefix + "-images-idx3-ubyte"))
+        openFile "images-idx3"
         |> Result.bind (fun (imagesPath, images) ->
             use images = images
 
-            openFile what (Path.Combine(folder, prefix + "-labels-idx1-ubyte"))
+            openFile "labels-idx1"
             |> Result.bind (fun (labelsPath, labels) ->
                 use labels = labels
                 read name classes mean std (imagesPath, images) (labelsPath, labels)))

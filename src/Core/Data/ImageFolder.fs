@@ -14,17 +14,6 @@ module ImageFolder =
     // ImageNet's, which are those that folders of photographs are usually given.
     let private mean, private std = [ 0.485; 0.456; 0.406 ], [ 0.229; 0.224; 0.225 ]
 
-    let private byName (paths: string[]) = Array.sortWith (fun a b -> String.CompareOrdinal(a, b)) paths
-
-    // What file managers leave behind is no image.
-    let private isHidden (path: string) =
-        let name = Path.GetFileName path
-        name.StartsWith '.' || name = "Thumbs.db" || name = "desktop.ini"
-
-    let private inside list (path: string) = list path |> Array.filter (isHidden >> not) |> byName
-    let private folders path = inside Directory.GetDirectories path
-    let private files path = inside Directory.GetFiles path
-
     let private sized (size: int option) (path: string) =
         ImageFile.read path
         |> Result.map (fun picture ->
@@ -83,6 +72,26 @@ module ImageFolder =
         (Ok [], paths |> Array.indexed |> Array.chunkBySize chunk)
         ||> Array.fold (fun found part -> found |> Result.bind (add part))
 
+    // The images are held in memory as bytes.
+    let private requireMemory name (shape: int64[]) =
+        let needed, there = Array.fold (*) 1L shape, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes
+        let gib (bytes: int64) = float bytes / float (1L <<< 30)
+
+        if needed <= there then
+            Ok()
+        else
+            let problem =
+                sprintf
+                    "its %d images of %dx%d need %.1f GiB of memory, and there are %.1f; have them cropped to a square and resized, as in --dataset %s:64."
+                    shape[0]
+                    shape[3]
+                    shape[2]
+                    (gib needed)
+                    (gib there)
+                    name
+
+            Result.Error(Error.BadOption("--dataset", problem))
+
     /// Images by their paths and labels, as a data set; all files that cannot be read are reported together.
     /// size: the side in pixels to which the centre square is resized, or None if all have one size already.
     /// name: the data set's, without the size.
@@ -101,43 +110,59 @@ module ImageFolder =
         | None -> Result.Error(paths |> Array.Parallel.map (sized size) |> errors |> several)
         | Some(firstPath, first) ->
             let shape = [| labelled.LongLength; 3L; int64 first.Height; int64 first.Width |]
-            let images = torch.empty(shape, Nullable torch.uint8).DetachFromDisposeScope()
 
-            match fill name size images firstPath first paths with
-            | Ok [] -> Ok(Dataset.create name images (Some(Array.map snd labelled)) classes mean std)
-            | faults ->
-                images.Dispose()
-                faults |> Result.bind (several >> Result.Error)
+            requireMemory name shape
+            |> Result.bind (fun () ->
+                let images = torch.empty(shape, Nullable torch.uint8).DetachFromDisposeScope()
+
+                match fill name size images firstPath first paths with
+                | Ok [] -> Ok(Dataset.create name images (Some(Array.map snd labelled)) classes mean std)
+                | faults ->
+                    images.Dispose()
+                    faults |> Result.bind (several >> Result.Error))
 
     let private advice =
         "An image folder holds train/CLASS/FILE and test/CLASS/FILE; give it with --data DIR."
 
     // The first of some folders that is there.
     let private part (folder: string) names =
-        names
-        |> List.map (fun name -> Path.Combine(folder, name))
-        |> List.tryFind Directory.Exists
+        DataFile.entry folder names
+        |> Option.filter Directory.Exists
         |> Result.requireSome (
             Error.Missing("The images' folder", Path.Combine(folder, List.head names), advice)
         )
 
-    /// The images below DIR/train or DIR/test, each of the class that its folder is named after. size: as
-    /// load's.
-    let read (size: int option) (folder: string) train = result {
-        let trainFolder = part folder [ "train" ]
-        let! from = if train then trainFolder else part folder [ "test"; "val" ]
-        // Without training images the classes are those of the test images.
-        let classes = trainFolder |> Result.defaultValue from |> folders |> Array.map Path.GetFileName
+    // The classes of a part that have images.
+    let private classesOf (tree: ImageTree) =
+        tree.Classes |> List.filter (fun c -> c.Images.Length > 0) |> List.map _.Name
 
-        let! labelled =
-            folders from
-            |> List.ofArray
-            |> List.traverseResultM (fun path ->
-                match Array.tryFindIndex ((=) (Path.GetFileName path)) classes with
-                | Some label -> Ok(files path |> Array.map (fun file -> file, int64 label))
-                | None -> DataFile.damaged path "there is no class of this name among the training images.")
+    /// The images below DIR/train or DIR/test (or val), each of the class that the first folder on its way is named
+    /// after; <c>ImageTree</c> says which files are images. Classes are those of the training images, in the order of
+    /// their names, or of the test images where there are no training images. size: as load's.
+    let read (size: int option) (folder: string) train =
+        DataFile.guarded folder (fun () -> result {
+            let trainTree = part folder [ "train" ] |> Result.map ImageTree.read
+            let! tree =
+                if train then
+                    trainTree
+                else
+                    part folder [ "test"; "val"; "valid"; "validation" ] |> Result.map ImageTree.read
 
-        let labelled = Array.concat labelled
-        if labelled.Length = 0 then return! Result.Error(Error.Missing("An image", from, advice))
-        return! load "folder" classes.Length mean std size labelled
-    }
+            let classes = trainTree |> Result.defaultValue tree |> classesOf
+
+            let! labelled =
+                tree.Classes
+                |> List.filter (fun c -> c.Images.Length > 0)
+                |> List.traverseResultM (fun c ->
+                    match List.tryFindIndex ((=) c.Name) classes with
+                    | Some label -> Ok(c.Images |> Array.map (fun file -> file, int64 label))
+                    | None ->
+                        DataFile.damaged
+                            (Path.Combine(tree.Folder, c.Name))
+                            "there is no class of this name among the training images.")
+
+            let labelled = Array.concat labelled
+            if labelled.Length = 0 then return! Result.Error(Error.Missing("An image", tree.Folder, advice))
+            let! dataset = load "folder" classes.Length mean std size labelled
+            return { dataset with ClassNames = classes; Skipped = ImageTree.skipped tree }
+        })

@@ -15,12 +15,16 @@ type Adversaries = {
     Text: string
     Threat: Threat
     Seed: uint64
+    /// Which images of their set these are.
+    Coverage: Coverage
     /// Whatever else a reader should know: <c>"run"</c>, <c>"dataset"</c>.
     About: Map<string, string>
     /// [n; c; h; w].
     Original: Tensor
     /// int64 [n].
     Labels: Tensor
+    /// The place of each original in the set that it was drawn from, int64 [n].
+    Indices: Tensor
     /// Labels that were to be reached, int64 [n]; None for an untargeted attack.
     Targets: Tensor option
     /// What the classifier takes the originals for, and the stored images: int64 [n], -1 where its logits are
@@ -35,6 +39,7 @@ type Adversaries = {
         member a.Dispose() =
             a.Original.Dispose()
             a.Labels.Dispose()
+            a.Indices.Dispose()
             a.Targets |> Option.iter _.Dispose()
             a.Before.Dispose()
             a.After.Dispose()
@@ -56,9 +61,9 @@ module Adversaries =
     let private norms = [ "linf", Linf; "l2", L2; "l1", L1 ]
 
     // All tensors by the names that they have in a file.
-    let private table original labels targets before after (harm: Harm) : Map<string, Tensor> =
+    let private table original labels indices targets before after (harm: Harm) : Map<string, Tensor> =
         [
-            [ "original", original; "adversarial", harm.Images; "labels", labels ]
+            [ "original", original; "adversarial", harm.Images; "labels", labels; "indices", indices ]
             targets |> Option.map (fun targets -> "targets", targets) |> Option.toList
             [ "predictions/original", before; "predictions/adversarial", after; "success", harm.Success ]
             norms |> List.map (fun (name, norm) -> "distance/" + name, harm.Distance[norm])
@@ -69,14 +74,16 @@ module Adversaries =
         |> List.concat
         |> Map.ofList
 
-    let private create about (name, text) threat seed flags (table: Map<string, Tensor>) = {
+    let private create about coverage (name, text) threat seed flags (table: Map<string, Tensor>) = {
         Attack = name
         Text = text
         Threat = threat
         Seed = seed
+        Coverage = coverage
         About = about
         Original = table["original"]
         Labels = table["labels"]
+        Indices = table["indices"]
         Targets = Map.tryFind "targets" table
         Before = table["predictions/original"]
         After = table["predictions/adversarial"]
@@ -136,7 +143,8 @@ module Adversaries =
                 let before = guesses classifier victims.Images
                 let harm = attack.Run (Draw.create seed ("evaluate/" + name) ids) threat classifier victims
                 let after = guesses classifier harm.Images
-                let table = table victims.Images victims.Labels victims.Targets before after harm
+                let indices = torch.tensor (ids |> Array.map (fun id -> images.Indices[int id]))
+                let table = table victims.Images victims.Labels indices victims.Targets before after harm
                 report (int ids[ids.Length - 1] + 1)
                 table |> Map.map (fun _ x -> x.cpu ()), harm.Flags)
 
@@ -153,7 +161,7 @@ module Adversaries =
         |> Map.map (fun name _ ->
             let parts = parts |> List.map (fun (table, _) -> table[name])
             (torch.cat (ResizeArray parts, 0L)).DetachFromDisposeScope())
-        |> create about (name, attack.Text) threat seed flags
+        |> create about (Coverage.ofDataset images) (name, attack.Text) threat seed flags
 
     let private accuracy name threat flags (right: Tensor) =
         let total = right.shape[0]
@@ -231,13 +239,14 @@ module Adversaries =
                 "threat", Threat.text a.Threat
                 "seed", a.Seed.ToString CultureInfo.InvariantCulture
                 "flags", JsonText.write a.Harm.Flags
+                "coverage", JsonText.write a.Coverage
             ]
             @ [ for KeyValue(key, text) in a.About -> "about/" + key, text ]
             |> Map.ofList
 
         FileName.requireEnding ".safetensors" path
         |> Result.bind (fun () ->
-            table a.Original a.Labels a.Targets a.Before a.After a.Harm
+            table a.Original a.Labels a.Indices a.Targets a.Before a.After a.Harm
             |> Tree.ofTensors
             |> Safetensors.write path metadata)
 
@@ -247,7 +256,7 @@ module Adversaries =
         let truth = 1, (fun (x: Tensor) -> x.dtype = torch.ScalarType.Bool)
         let real rank = rank, (fun (x: Tensor) -> x.is_floating_point ())
 
-        [ "original", real 4; "adversarial", real 4; "labels", whole; "success", truth ]
+        [ "original", real 4; "adversarial", real 4; "labels", whole; "indices", whole; "success", truth ]
         @ [ for name, _ in norms -> "distance/" + name, real 1 ]
         @ [ for name in [ "original"; "adversarial" ] -> "predictions/" + name, whole ]
         @ [ for name in [ "first-success"; "forwards"; "gradients"; "zero-gradients" ] -> name, whole ]
@@ -259,7 +268,7 @@ module Adversaries =
 
         do!
             Map.tryFind "content" metadata = Some content
-            |> Result.requireTrue (damaged "it holds no adversarial images of this program.")
+            |> Result.requireTrue (damaged "it holds no adversarial images of this version of the program.")
 
         let text key =
             Map.tryFind key metadata |> Result.requireSome (damaged (sprintf "it does not say its %s." key))
@@ -296,13 +305,19 @@ module Adversaries =
             JsonText.tryRead<Set<string>> flags
             |> Result.requireSome (damaged "its flags are not a list of strings.")
 
+        let! coverage = text "coverage"
+
+        let! coverage =
+            JsonText.tryRead<Coverage> coverage
+            |> Result.requireSome (damaged "it does not say which images it holds.")
+
         let about =
             Map [
                 for KeyValue(key, text) in metadata do
                     if key.StartsWith("about/", StringComparison.Ordinal) then key.Substring 6, text
             ]
 
-        return create about (name, full) threat seed flags tensors
+        return create about coverage (name, full) threat seed flags tensors
     }
 
     /// Reads a file of them; what it holds belongs to no scope.

@@ -1,5 +1,6 @@
 namespace AdvContrast.Core
 
+open System
 open FsToolkit.ErrorHandling
 open TorchSharp
 
@@ -66,6 +67,15 @@ module Crafting =
         single e
         |> Result.bind (fun () ->
             Evaluation.onClassifier stop classifier images e (fun asked classifier test ->
+                use _ = torch.NewDisposeScope()
+
+                // The images may be a subset themselves, whose indices are those of the whole set.
+                let rows =
+                    test.Indices |> Array.map (fun index -> Array.IndexOf(images.Indices, index) |> int64)
+                let targets =
+                    targets
+                    |> Option.map (fun all -> all.index_select (0L, torch.tensor(rows).``to`` all.device))
+
                 craft about report stop test.Images.device targets asked classifier test))
 
     /// Refuses an encoder of images of another number of channels.

@@ -11,7 +11,7 @@ type Evaluation = {
     Dataset: string option
     /// The folder with the data set's files.
     Data: string option
-    /// Test on the first so many images.
+    /// Test images drawn by the seed, of every class in proportion, at most this many; None: all.
     Images: int option
     /// Attacks by the names that <c>Robustness.attack</c> reads, or attacks in turn by those of
     /// <c>Cascade.find</c>.
@@ -34,9 +34,9 @@ type Evaluation = {
 
 /// What an evaluation found.
 type Measured = {
-    /// The data set whose test images were used, and how many.
+    /// The data set whose test images were used, and which of them.
     Dataset: string
-    Images: int
+    Coverage: Coverage
     Probe: string
     Seed: uint64
     /// Clean accuracy, that of the nearest neighbours' vote where it was asked for, then for each threat
@@ -88,8 +88,9 @@ module Evaluation =
         return asked, top, knn
     }
 
-    // The first so many of the images.
-    let internal few (e: Evaluation) all = Dataset.first (Option.defaultValue Int32.MaxValue e.Images) all
+    // The images that the evaluation asks for.
+    let internal few (e: Evaluation) all =
+        Dataset.sample e.Seed (Option.defaultValue Int32.MaxValue e.Images) all
 
     // Passes on how far something is, and stops it where that is asked for.
     let internal sharing (report: string -> float -> unit) (stop: CancellationToken) what finished whole =
@@ -110,6 +111,8 @@ module Evaluation =
             Dataset = e.Dataset
             Data = e.Data
             Images = e.Images
+            Seed = e.Seed
+            Neighbours = knn |> Option.map _.Neighbours
             Top = top
             Threads = e.Threads
         }
@@ -137,14 +140,10 @@ module Evaluation =
     let private vote stop (encoder: Encoder) train (test: Dataset) (knn: Knn) = result {
         let! train = train ()
 
-        if int64 (train: Dataset).Count < int64 knn.Neighbours then
-            let advice = sprintf "there are %d training images; give at most as many neighbours." train.Count
-            return! Error [ Error.BadOption("--knn", advice) ]
-        else
-            return
-                Scope.value (fun () ->
-                    let classifier = stopping stop (Knn.classifier knn encoder train)
-                    { Robustness.clean encoder.Device classifier test with Name = Knn.text knn })
+        return
+            Scope.value (fun () ->
+                let classifier = stopping stop (Knn.classifier knn encoder train)
+                { Robustness.clean encoder.Device classifier test with Name = Knn.text knn })
     }
 
     /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
@@ -162,7 +161,7 @@ module Evaluation =
 
             return {
                 Dataset = test.Name
-                Images = int test.Count
+                Coverage = Coverage.ofDataset test
                 Probe = e.Probe
                 Seed = e.Seed
                 Accuracies = accuracies.Head :: Option.toList voted @ accuracies.Tail
@@ -241,4 +240,11 @@ module Evaluation =
     let ofClassifier report stop (classifier: Classifier) (images: Dataset) (e: Evaluation) =
         onClassifier stop classifier images e (fun asked classifier test ->
             Measurement.run "" (sharing report stop) asked test.Images.device classifier test
-            |> Result.mapError List.singleton)
+            |> Result.mapError List.singleton
+            |> Result.map (fun accuracies -> {
+                Dataset = test.Name
+                Coverage = Coverage.ofDataset test
+                Probe = "own"
+                Seed = e.Seed
+                Accuracies = accuracies
+            }))

@@ -9,7 +9,7 @@ type Inspection = {
     Dataset: string option
     /// The folder with the data set's files.
     Data: string option
-    /// The first so many test images are looked at.
+    /// Test images drawn by the seed, of every class in proportion, at most this many.
     Images: int
     /// What the attacks may do; None: what the encoder was trained against, else linf:8/255.
     Threat: string option
@@ -23,9 +23,9 @@ type Inspection = {
 
 /// What an audit of an encoder found, and of what.
 type Inspected = {
-    /// The data set whose test images were used, and how many.
+    /// The data set whose test images were used, and which of them.
     Dataset: string
-    Images: int
+    Coverage: Coverage
     Threat: Threat
     Probe: string
     Seed: uint64
@@ -94,6 +94,8 @@ module Inspection =
             Dataset = i.Dataset
             Data = i.Data
             Images = Some i.Images
+            Seed = i.Seed
+            Neighbours = None
             Top = top
             Threads = i.Threads
         }
@@ -122,7 +124,7 @@ module Inspection =
 
                         {
                             Dataset = test.Name
-                            Images = int test.Count
+                            Coverage = Coverage.ofDataset test
                             Threat = threat
                             Probe = i.Probe
                             Seed = i.Seed

@@ -12,8 +12,12 @@ type Stand = {
     Dataset: string option
     /// The folder with the data set's files.
     Data: string option
-    /// The first so many test images; None for all.
+    /// Test images drawn by the seed, at most this many; None for all.
     Images: int option
+    /// Of the draw of the test images.
+    Seed: uint64
+    /// Training images that a vote of neighbours needs; None where there is no vote.
+    Neighbours: int option
     Top: Top
     /// Threads of libtorch; None leaves its own choice.
     Threads: int option
@@ -68,6 +72,19 @@ module Stand =
 
             Error [ Error.BadOption("--dataset", text) ]
 
+    // A vote cannot have more neighbours than there are training images.
+    let private enough (stand: Stand) (train: Lazy<Result<Dataset, Error list>>) = result {
+        match stand.Neighbours with
+        | None -> ()
+        | Some count ->
+            let! train = train.Force()
+
+            if int64 count > train.Count then
+                let advice =
+                    sprintf "there are %d training images; give at most as many neighbours." train.Count
+                return! Error [ Error.BadOption("--knn", advice) ]
+    }
+
     /// Puts a linear layer on the frozen encoder (SLF), or takes the one of its weights, and hands the
     /// classifier and the test images to the body, with the training images, which are read when they are
     /// first asked for, and a way to tell how far it is. report: called with the name of what is being done
@@ -100,10 +117,11 @@ module Stand =
                 }
 
                 if Top.isFitted stand.Top then do! train.Force() |> Result.ignore
+                do! enough stand train
                 let! all = part false
                 use all = all
                 do! several all
-                use test = Dataset.first (Option.defaultValue Int32.MaxValue stand.Images) all
+                use test = Dataset.sample stand.Seed (Option.defaultValue Int32.MaxValue stand.Images) all
                 stand.Threads |> Option.iter torch.set_num_threads
                 Accelerator.convolveInTf32 encoder.Device false
 

@@ -10,12 +10,22 @@ module Preparation =
     let dataset (c: Configuration) = result {
         let! all = Catalogue.load c.Dataset c.Data true
 
-        return
-            match c.Images with
-            | Some n when int64 n < all.Count ->
-                use all = all
-                Dataset.sample c.Seed n all
-            | _ -> all
+        match c.Images with
+        | None -> return all
+        | Some n when int64 n <= all.Count ->
+            use all = all
+            return Dataset.sample c.Seed n all
+        | Some n ->
+            use all = all
+
+            let problem =
+                sprintf
+                    "%d were asked for, and '%s' has %d training images; give at most as many, or leave it out for all."
+                    n
+                    all.Name
+                    all.Count
+
+            return! Error(Error.BadOption("--images", problem))
     }
 
     // A network that a method starts from, or compares with its own, must be like its own.

@@ -324,6 +324,13 @@ module Stages =
             Notes = ResizeArray()
         }
 
+        // What training passed over.
+        match Coverage.ofDataset dataset |> Coverage.notes with
+        | [] -> ()
+        | notes ->
+            let images = Coverage.text dataset.Name (Coverage.ofDataset dataset)
+            plan.Notes.Add(sprintf "Trained on %s. %s" images (String.concat " " notes))
+
         return!
             try
                 all plan |> Result.mapError List.singleton
