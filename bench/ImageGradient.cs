@@ -20,7 +20,7 @@ public class ImageGradient
     private const ulong Seed = 1;
 
     private Tensor images = null!;
-    private FSharpFunc<Tensor, Core.Output> network = null!;
+    private FSharpFunc<Tensor, Core.Networks.Output> network = null!;
 
     /// <summary>Whether weights and activations are bfloat16, else float32.</summary>
     [Params(false, true)]
@@ -35,21 +35,21 @@ public class ImageGradient
     public void Prepare()
     {
         using var none = no_grad();
-        var branch = Core.Branch.NewBranch("clean");
+        var branch = Core.Networks.Branch.NewBranch("clean");
         var (mean, std) = (Channel(0.5), Channel(0.25));
-        var input = new Core.Input(Channels, mean, std, classes: 10);
-        var resNet = Core.ResNet.resNet18(
-            Core.Stem.CifarStem, Width, input, ListModule.OfSeq([branch]));
-        var weights = resNet.Init.Invoke(Core.DrawModule.create(Seed, "init", []));
+        var input = new Core.Data.ImageInfo(Channels, mean, std, classes: 10);
+        var resNet = Core.Networks.ResNet.resNet18(
+            Core.Networks.Stem.CifarStem, Width, input, ListModule.OfSeq([branch]));
+        var weights = resNet.Init.Invoke(Core.Foundation.RngModule.create(Seed, "init", []));
         var prepare = FuncConvert.FromFunc<Tensor, Tensor>(Weight);
         network = resNet.Fold.Invoke(new(branch, weights.Item1, weights.Item2, prepare));
         var pixels = rand(Images, Channels, Size, Size);
-        images = IsChannelsLast ? Core.NetworkModule.channelsLast(pixels) : pixels;
+        images = IsChannelsLast ? Core.Networks.NetworkModule.channelsLast(pixels) : pixels;
 
         Tensor Weight(Tensor weight)
         {
-            var lower = IsBfloat16 ? Core.Convolution.lower(weight) : weight;
-            return IsChannelsLast ? Core.NetworkModule.channelsLast(lower) : lower.alias();
+            var lower = IsBfloat16 ? Core.Networks.Convolution.lower(weight) : weight;
+            return IsChannelsLast ? Core.Networks.NetworkModule.channelsLast(lower) : lower.alias();
         }
     }
 

@@ -13,21 +13,21 @@ internal static class TensorFile
     /// <summary>Writes tensors by name.</summary>
     internal static void Write(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors)
     {
-        var leaves = tensors.Select(t => Tuple.Create(t.Key, Core.Leaf.NewValue(t.Value)));
-        var tree = new FSharpMap<string, Core.Leaf>(leaves);
-        Core.Safetensors.write(path, new FSharpMap<string, string>([]), tree).Value();
+        var leaves = tensors.Select(t => Tuple.Create(t.Key, Core.Foundation.Leaf.NewTensor(t.Value)));
+        var tree = new FSharpMap<string, Core.Foundation.Leaf>(leaves);
+        Core.Foundation.Safetensors.write(path, new FSharpMap<string, string>([]), tree).Value();
     }
 
     /// <summary>Reads tensors by name onto a device; they belong to no scope.</summary>
     internal static Dictionary<string, Tensor> Read(string path, Device device) =>
-        Core.Safetensors.read(path).Value().Item2
-            .Where(leaf => leaf.Value.IsValue)
-            .ToDictionary(leaf => leaf.Key, leaf => ((Core.Leaf.Value)leaf.Value).Item.to(device));
+        Core.Foundation.Safetensors.read(path).Value().Item2
+            .Where(leaf => leaf.Value.IsTensor)
+            .ToDictionary(leaf => leaf.Key, leaf => ((Core.Foundation.Leaf.Tensor)leaf.Value).Item.to(device));
 
     /// <summary>The value of a result of AdvContrast.</summary>
     /// <exception cref="UsageException">It is an error.</exception>
-    internal static T Value<T>(this FSharpResult<T, Core.Error> result) =>
+    internal static T Value<T>(this FSharpResult<T, Core.Foundation.Error> result) =>
         result.IsError
-            ? throw new UsageException(Core.ErrorModule.message(result.ErrorValue))
+            ? throw new UsageException(Core.Foundation.ErrorModule.message(result.ErrorValue))
             : result.ResultValue;
 }

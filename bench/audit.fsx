@@ -12,7 +12,8 @@
 #load "../tests/Core.Tests/Pupils.fs"
 
 open System
-open AdvContrast.Core
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Audit
 open Pupils
 
 let radius norm radius lesson = under (Threat.create norm radius) lesson

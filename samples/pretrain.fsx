@@ -5,9 +5,13 @@
 
 open System.Threading
 open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Training
+open AdvContrast.Core.Runs
+open AdvContrast.Core.Evaluation
 
 let configuration = {
-    Configuration.defaults with
+    PretrainConfig.defaults with
         Method = "acl-ds"
         Network = Some "small"
         Images = Some 1000

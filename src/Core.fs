@@ -1,22 +1,33 @@
 namespace AdvContrast.Core
 
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Data
+open AdvContrast.Core.Attacks
+open AdvContrast.Core.Methods
+open AdvContrast.Core.Training
+open AdvContrast.Core.Runs
+open AdvContrast.Core.Evaluation
+open AdvContrast.Core.Audit
 open FsToolkit.ErrorHandling
 open TorchSharp
 
-// The rooms, in the order in which they build on one another:
+// The rooms, in the order in which they build on one another; each is a namespace below AdvContrast.Core. A file uses
+// only files above it. docs/architecture.md follows a batch and an image through them.
 //
-//   Foundation   errors, random draws, ownership of tensors, trees of what outlives a step
-//   Geometry     norms, threats, and the balls that adversaries move in
-//   Losses       the contrastive kernel and its instances; cross-entropy
-//   Networks     networks as functions of their parameters: layers, backbones, heads, batch-norm branches
-//   Optim        schedules and update rules
-//   Attacks      the gradient-attack template, its instances, and attacks on classifiers
+//   Foundation   errors, random numbers, ownership of tensors, trees of named values, safetensors
+//   ThreatModel  norms, threats, projections onto their balls
+//   Data         data sets: readers, images, downloads, the registry
+//   Networks     networks as functions of their parameters: layers, backbones, heads, the registry
 //   Augment      random views
-//   Methods      a training step as data, and one file a published method
-//   Data         data sets
-//   Training     the engine that runs a step, the run as a sequence of events, checkpoints and manifests,
-//                encoders, methods with all their stages
-//   Evaluation   linear probes, accuracy under attack and audits of it, adversarial images as files, transfer
+//   Optim        learning-rate schedules, update rules, the registry
+//   Losses       contrastive, non-contrastive and classification losses
+//   Attacks      the gradient-attack template, its instances, and attacks on classifiers
+//   Methods      a training step as data, one file a published method, the registry
+//   Training     one training step, and a run as a sequence of events
+//   Runs         configuration, checkpoints, manifests, encoders, weights of other programs, methods of several stages
+//   Evaluation   linear probe, k-NN, accuracy under attack, AutoAttack, adversarial images as files
+//   Audit        checks of an accuracy under attack
 //   Reporting    pictures
 
 /// The verbs: pre-train an encoder, fit a classifier on it, attack that, and measure.
@@ -36,7 +47,7 @@ module Workbench =
             Ok()
 
     // Without a folder nothing is kept, and no choice of what is kept counts.
-    let private requireKept (folder: string option) (c: Configuration) =
+    let private requireKept (folder: string option) (c: PretrainConfig) =
         let unused = [
             if c.CheckpointEvery.IsSome then "--checkpoint-every"
             if c.Keep.IsSome then "--keep"
@@ -52,9 +63,9 @@ module Workbench =
             |> Error
 
     let private begin' registered existing folder watch stop configuration (method: Method) = result {
-        let configuration = Configuration.settle configuration
+        let configuration = PretrainConfig.settle configuration
         do! requireKept folder configuration
-        do! Configuration.validate configuration method |> Result.map ignore
+        do! PretrainConfig.validate configuration method |> Result.map ignore
 
         if existing = Existing.Refuse then
             do! folder |> Option.traverseResult fresh |> Result.map ignore |> Result.mapError List.singleton
@@ -67,17 +78,18 @@ module Workbench =
             Registered = registered
         }
 
-        return! Stages.run journal configuration method
+        return! Pipeline.run journal configuration method
     }
 
     /// The configuration that the run in a folder would be resumed with, after a change as <c>resumeWith</c> takes it;
     /// all changes that cannot be made are errors, by the option's name.
-    let resumable (change: Configuration -> Configuration) folder : Result<Configuration, Error list> = result {
-        let! before = Manifest.ofRun folder |> Result.mapError List.singleton
-        let configuration = Configuration.settle (change before)
-        do! Decisions.requireSame (Configuration.settle before) configuration
-        return configuration
-    }
+    let resumable (change: PretrainConfig -> PretrainConfig) folder : Result<PretrainConfig, Error list> =
+        result {
+            let! before = Manifest.ofRun folder |> Result.mapError List.singleton
+            let configuration = PretrainConfig.settle (change before)
+            do! Decisions.requireSame (PretrainConfig.settle before) configuration
+            return configuration
+        }
 
     let private continued change folder watch stop method : Result<Encoder, Error list> = result {
         let! method, registered =
@@ -87,7 +99,7 @@ module Workbench =
                 result {
                     do! Manifest.requireRegistered folder
                     let! before = Manifest.ofRun folder
-                    let! found = Registry.find before.Method
+                    let! found = MethodRegistry.find before.Method
                     return found, true
                 }
                 |> Result.mapError List.singleton
@@ -102,28 +114,28 @@ module Workbench =
             Registered = registered
         }
 
-        return! Stages.run journal configuration method
+        return! Pipeline.run journal configuration method
     }
 
     /// Pre-trains an encoder by a registered method. folder: where checkpoints and the manifest go, None to
     /// keep nothing on disk; one that holds a run is refused. watch is called after every step. When stop is
     /// cancelled, training ends within a step with a checkpoint and Error.Interrupted. The encoder belongs to
     /// the caller.
-    let pretrain folder (watch: Event -> unit) stop (configuration: Configuration) = result {
-        let! method = Configuration.registered configuration
+    let pretrain folder (watch: Event -> unit) stop (configuration: PretrainConfig) = result {
+        let! method = PretrainConfig.registered configuration
         return! begin' true Existing.Refuse folder watch stop configuration method
     }
 
     /// The same in place of the run that a folder may hold: that is removed once the configuration, the data and the
     /// folder have been checked.
-    let replace folder (watch: Event -> unit) stop (configuration: Configuration) = result {
-        let! method = Configuration.registered configuration
+    let replace folder (watch: Event -> unit) stop (configuration: PretrainConfig) = result {
+        let! method = PretrainConfig.registered configuration
         return! begin' true Existing.Replace (Some folder) watch stop configuration method
     }
 
-    /// The same by a method of one's own: the configuration's Method is not looked at, its other changes are
+    /// The same by a user-defined method: the configuration's Method is ignored, its other changes are
     /// applied. The manifest has the method's printed form, and cannot repeat the run.
-    let train folder (watch: Event -> unit) stop (configuration: Configuration) (method: Method) =
+    let train folder (watch: Event -> unit) stop (configuration: PretrainConfig) (method: Method) =
         let network = Option.defaultValue method.Recipe.Network configuration.Network
         let configuration = { configuration with Method = method.Name; Network = Some network }
         begin' false Existing.Refuse folder watch stop configuration method
@@ -132,13 +144,18 @@ module Workbench =
     /// (more than it has trained), the folder of the same data, device, threads, and when checkpoints are written and
     /// how many are kept; <c>id</c> for nothing. Any other change is refused, and so are other images, other weights
     /// in place of a stage, and a method of other parts.
-    let resumeWith (change: Configuration -> Configuration) folder watch stop : Result<Encoder, Error list> =
+    let resumeWith
+        (change: PretrainConfig -> PretrainConfig)
+        folder
+        watch
+        stop
+        : Result<Encoder, Error list> =
         continued change folder watch stop None
 
     /// Resumes a run as it was configured.
     let resume folder watch stop : Result<Encoder, Error list> = resumeWith id folder watch stop
 
-    /// Resumes a run of a method of one's own, with changes as <c>resumeWith</c> takes them.
+    /// Resumes a run of a user-defined method, with changes as <c>resumeWith</c> takes them.
     let resumeOf change folder watch stop (method: Method) : Result<Encoder, Error list> =
         continued change folder watch stop (Some method)
 
@@ -146,7 +163,7 @@ module Workbench =
     let probe (how: LinearProbe) (encoder: Encoder) (train: Dataset) : LinearHead =
         LinearProbe.fit how ignore encoder train
 
-    /// Attacks a few images, towards labels of one's own choice where there are targets, int64 [n]; what it
+    /// Attacks a few images, towards target labels where they are given, int64 [n]; what it
     /// did belongs to the caller's scope.
     /// images: [n; c; h; w] in float32 or float64 within the threat's box; labels: int64 [n]. What is wrong
     /// with the classifier stands among the flags. ArgumentException where they do not fit, or where the
@@ -159,7 +176,7 @@ module Workbench =
         (classifier: Classifier)
         (images: Tensor)
         (labels: Tensor)
-        : Harm =
+        : AttackResult =
         Shape.rank "n;c;h;w" (nameof images) images
 
         let fits name (labels: Tensor) =
@@ -170,18 +187,21 @@ module Workbench =
 
         fits (nameof labels) labels
         targets |> Option.iter (fits (nameof targets))
-        Ball.requireInBox (nameof images) threat images
+        Projection.requireInBox (nameof images) threat images
         let n = images.shape[0]
         Threat.require (nameof threat) (if n = 0L then None else Some(images.numel () / n)) threat
         let ids = Array.init (int n) int64
         let victims = { Ids = ids; Images = images; Labels = labels; Targets = targets }
 
         let harm, faults =
-            Soundness.during threat.Box classifier (fun classifier ->
-                attack.Run (Draw.create seed "attack" ids) threat classifier victims)
+            ModelSanity.during threat.Box classifier (fun classifier ->
+                attack.Run (Rng.create seed "attack" ids) threat classifier victims)
 
         let notes =
-            if n = 0L then Set.empty else Ball.notes threat (Figures.smallest images, Figures.largest images)
+            if n = 0L then
+                Set.empty
+            else
+                Projection.notes threat (TensorStats.smallest images, TensorStats.largest images)
         { harm with Flags = harm.Flags + faults + notes }
 
     /// Attacks a few images, away from their labels; what it did belongs to the caller's scope.
@@ -194,7 +214,7 @@ module Workbench =
         (classifier: Classifier)
         (images: Tensor)
         (labels: Tensor)
-        : Harm =
+        : AttackResult =
         attackTowards None attack seed threat classifier images labels
 
     /// Fits a linear layer on the encoder, then measures clean accuracy and accuracy under attacks on a test
@@ -211,14 +231,19 @@ module Workbench =
 
     /// Fits a linear layer on the encoder and makes adversarial images of a test set, by the evaluation's one
     /// attack within its one threat; they belong to the caller.
-    let craft report stop (encoder: Encoder) (evaluation: Evaluation) : Result<Adversaries, Error list> =
-        Crafting.ofEncoder Map.empty report stop encoder evaluation
+    let craft
+        report
+        stop
+        (encoder: Encoder)
+        (evaluation: Evaluation)
+        : Result<AdversarialExamples, Error list> =
+        Generation.ofEncoder Map.empty report stop encoder evaluation
 
     /// The same of any classifier on images that are given, as <c>measure</c> takes them. targets: labels to
     /// reach, int64 [n]; None for any other than the true one.
     let craftOf targets report stop classifier (images: Tensor) (labels: Tensor) (evaluation: Evaluation) =
         use images = Dataset.ofTensors "images" images labels
-        Crafting.ofClassifier (Map [ "dataset", "images" ]) report stop classifier targets images evaluation
+        Generation.ofClassifier (Map [ "dataset", "images" ]) report stop classifier targets images evaluation
 
     /// Fits a linear layer on another encoder, and measures it on adversarial images that were made against
     /// the first.
@@ -229,7 +254,7 @@ module Workbench =
         (evaluation: Evaluation)
         images
         : Result<Transferred, Error list> =
-        Crafting.transfer report stop encoder evaluation images
+        Generation.transfer report stop encoder evaluation images
 
     /// Fits a linear layer on the encoder, then checks whether its accuracy under attack can be trusted.
     /// surrogate: another encoder, whose adversarial images are tried too. report: called with the name of
@@ -239,9 +264,9 @@ module Workbench =
         stop
         (encoder: Encoder)
         surrogate
-        (inspection: Inspection)
-        : Result<Inspected, Error list> =
-        Inspection.run report stop encoder surrogate inspection
+        (inspection: AuditRun)
+        : Result<AuditedEncoder, Error list> =
+        AuditRun.run report stop encoder surrogate inspection
 
     /// Checks whether the accuracy under attack of any classifier can be trusted.
     /// images: [n; c; h; w] in float32 or float64 within the threat's box; labels: int64 [n].
@@ -256,4 +281,4 @@ module Workbench =
         (images: Tensor)
         (labels: Tensor)
         =
-        Subject.create classifier surrogate images labels threat seed effort |> Audit.run report
+        AuditTarget.create classifier surrogate images labels threat seed effort |> Audit.run report

@@ -22,19 +22,19 @@ public static partial class Workbench
 {
     /// <summary>The methods: clean contrast, then the adversarial ones in the order of their papers.</summary>
     public static IReadOnlyList<MethodCard> Methods { get; } =
-        [.. Core.Registry.methods.Select(MethodCard.Of)];
+        [.. Core.Methods.MethodRegistry.methods.Select(MethodCard.Of)];
 
     /// <summary>Those of them whose published code has faults, with these: <c>"NAME:as-published"</c>.</summary>
     public static IReadOnlyList<MethodCard> AsPublished { get; } =
-        [.. Core.Registry.asPublished.Select(MethodCard.Of)];
+        [.. Core.Methods.MethodRegistry.asPublished.Select(MethodCard.Of)];
 
     /// <summary>The data sets.</summary>
     public static IReadOnlyList<DatasetCard> Datasets { get; } =
-        [.. Core.Catalogue.all.Select(DatasetCard.Of)];
+        [.. Core.Data.DatasetRegistry.all.Select(DatasetCard.Of)];
 
     /// <summary>The networks.</summary>
     public static IReadOnlyList<NetworkCard> Networks { get; } =
-        [.. Core.Zoo.architectures.Select(a => new NetworkCard(a.Name, a.Summary, a.Width))];
+        [.. Core.Networks.ModelRegistry.architectures.Select(a => new NetworkCard(a.Name, a.Summary, a.Width))];
 
     /// <summary>Pre-trains an encoder.</summary>
     /// <param name="options">What to train, on what, and how.</param>
@@ -83,7 +83,7 @@ public static partial class Workbench
     {
         ArgumentNullException.ThrowIfNull(folder);
         ArgumentNullException.ThrowIfNull(options);
-        var change = FuncConvert.FromFunc<Core.Configuration, Core.Configuration>(options.Over);
+        var change = FuncConvert.FromFunc<Core.Runs.PretrainConfig, Core.Runs.PretrainConfig>(options.Over);
         return Train(folder, progress, cancellation, watch =>
             Core.Workbench.resumeWith(change, folder, watch, cancellation));
     }
@@ -112,7 +112,7 @@ public static partial class Workbench
     /// <param name="encoder">Borrowed; it must not be disposed before the task ends.</param>
     /// <param name="options">What to fit and to attack with; null for the run's data, FGSM, PGD-20.</param>
     /// <param name="progress">Hears of every batch.</param>
-    /// <param name="cancellation">Stops at the next look at the encoder.</param>
+    /// <param name="cancellation">Checked before every forward pass of the encoder.</param>
     /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
     public static Task<EvaluationResult> EvaluateAsync(
@@ -121,7 +121,7 @@ public static partial class Workbench
     {
         ArgumentNullException.ThrowIfNull(encoder);
         var inner = encoder.Inner;
-        return Border.RunAlone(
+        return Interop.RunAlone(
             () => Evaluation.Run(inner, options ?? new EvaluateOptions(), progress, cancellation),
             cancellation);
     }
@@ -133,7 +133,7 @@ public static partial class Workbench
     /// <param name="encoder">Borrowed; it must not be disposed before the task ends.</param>
     /// <param name="options">What to audit with; null for a hundred images of the run's data.</param>
     /// <param name="progress">Hears of every stage.</param>
-    /// <param name="cancellation">Stops at the next look at the encoder.</param>
+    /// <param name="cancellation">Checked before every forward pass of the encoder.</param>
     /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
     public static Task<AuditResult> AuditAsync(
@@ -142,7 +142,7 @@ public static partial class Workbench
     {
         ArgumentNullException.ThrowIfNull(encoder);
         var (inner, surrogate) = (encoder.Inner, options?.Surrogate?.Inner);
-        return Border.RunAlone(
+        return Interop.RunAlone(
             () => Auditing.Run(inner, options ?? new AuditOptions(), surrogate, progress, cancellation),
             cancellation);
     }
@@ -166,8 +166,8 @@ public static partial class Workbench
         ArgumentNullException.ThrowIfNull(folder);
         var report = FuncConvert.FromAction<string, long, FSharpOption<long>>((file, came, total) =>
             progress?.Report(new DownloadProgress(file, came, total.OrNone())));
-        return Border.RunAlone<IReadOnlyList<string>>(
-            () => [.. Core.Fetch.dataset(Core.Download.patience, name, folder, report, cancellation)
+        return Interop.RunAlone<IReadOnlyList<string>>(
+            () => [.. Core.Data.Fetch.dataset(Core.Data.Download.patience, name, folder, report, cancellation)
                 .OrThrow(cancellation)],
             cancellation);
     }
@@ -190,19 +190,19 @@ public static partial class Workbench
         ArgumentNullException.ThrowIfNull(threat);
         ArgumentNullException.ThrowIfNull(labels);
         AdvContrast.Images.Require(images, nameof(images));
-        return Border.Run(() => Auditing.Run(classifier, surrogate, images, labels, threat, seed));
+        return Interop.Run(() => Auditing.Run(classifier, surrogate, images, labels, threat, seed));
     }
 
     private static Task<PretrainResult> Train(
         string? folder, IProgress<TrainingProgress>? progress, CancellationToken cancellation,
-        Func<FSharpFunc<Core.Event, Unit>, FSharpResult<Core.Encoder, FSharpList<Core.Error>>> train)
+        Func<FSharpFunc<Core.Training.Event, Unit>, FSharpResult<Core.Runs.Encoder, FSharpList<Core.Foundation.Error>>> train)
     {
         var clock = Stopwatch.StartNew();
-        return Border.RunAlone(
+        return Interop.RunAlone(
             () =>
             {
                 TrainingProgress? last = null;
-                var watch = FuncConvert.FromAction<Core.Event>(done =>
+                var watch = FuncConvert.FromAction<Core.Training.Event>(done =>
                 {
                     last = TrainingProgress.Of(done);
                     progress?.Report(last);

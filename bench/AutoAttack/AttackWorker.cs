@@ -37,13 +37,13 @@ internal static class AttackWorker
     internal static void Run(string[] args)
     {
         torch.set_num_threads(int.Parse(args[4]));
-        var threat = Core.ThreatModule.parse(args[2]).Value();
-        var loaded = Core.EncoderModule.load(args[0]).Value().Item1;
-        var encoder = Core.EncoderModule.folded(loaded);
-        var test = Core.DatasetModule.sample(1UL, int.Parse(args[3]), Core.Cifar10.read(args[1], false).Value());
-        var head = Core.LinearProbeModule.fit(
-            Core.LinearProbeModule.quick, Ignoring<Core.Progress>(), encoder,
-            Core.Cifar10.read(args[1], true).Value());
+        var threat = Core.ThreatModel.ThreatModule.parse(args[2]).Value();
+        var loaded = Core.Runs.EncoderModule.load(args[0]).Value().Item1;
+        var encoder = Core.Runs.EncoderModule.folded(loaded);
+        var test = Core.Data.DatasetModule.sample(1UL, int.Parse(args[3]), Core.Data.Cifar10.read(args[1], false).Value());
+        var head = Core.Evaluation.LinearProbeModule.fit(
+            Core.Evaluation.LinearProbeModule.quick, Ignoring<Core.Foundation.Progress>(), encoder,
+            Core.Data.Cifar10.read(args[1], true).Value());
         var made = new Dictionary<(long Rows, bool WithGradient), int>();
         var counting = FuncConvert.FromFunc<Tensor, Tensor>(images =>
         {
@@ -62,13 +62,13 @@ internal static class AttackWorker
         void Attack()
         {
             made.Clear();
-            var start = Core.CascadeModule.start(
-                "bench", Core.Robustness.cleanly(encoder.Device, counting, test).Item1);
-            var ended = Core.CascadeModule.run(
-                Core.CascadeModule.standard, Seed, threat,
+            var start = Core.Evaluation.AutoAttackModule.start(
+                "bench", Core.Evaluation.RobustAccuracy.cleanly(encoder.Device, counting, test).Item1);
+            var ended = Core.Evaluation.AutoAttackModule.run(
+                Core.Evaluation.AutoAttackModule.standard, Seed, threat,
                 FuncConvert.FromAction<string, double>((_, _) => { }),
-                FuncConvert.FromFunc<Core.Standing, FSharpResult<Unit, Core.Error>>(
-                    _ => FSharpResult<Unit, Core.Error>.NewOk(null!)),
+                FuncConvert.FromFunc<Core.Evaluation.EnsembleProgress, FSharpResult<Unit, Core.Foundation.Error>>(
+                    _ => FSharpResult<Unit, Core.Foundation.Error>.NewOk(null!)),
                 encoder.Device, counting, test, start).Value();
             right = string.Join(", ", ended.Counts);
         }
@@ -76,7 +76,7 @@ internal static class AttackWorker
         Tensor Images(long count) =>
             test.Batch(encoder.Device, [.. Enumerable.Range(0, (int)count).Select(i => (long)i)]);
 
-        Tensor Logits(Tensor images) => Core.LinearProbeModule.classifier(encoder, head, images);
+        Tensor Logits(Tensor images) => Core.Evaluation.LinearProbeModule.classifier(encoder, head, images);
 
         float[] FirstLogits()
         {

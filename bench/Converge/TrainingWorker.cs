@@ -23,31 +23,31 @@ internal static class TrainingWorker
     /// </summary>
     internal static void Run(string[] args)
     {
-        var precision = args[0] == "bfloat16" ? Core.Precision.BFloat16 : Core.Precision.Float32;
+        var precision = args[0] == "bfloat16" ? Core.Training.Precision.BFloat16 : Core.Training.Precision.Float32;
         var (seed, steps) = (ulong.Parse(args[1]), int.Parse(args[2]));
         torch.set_num_threads(int.Parse(args[3]));
         var training = Training(precision, seed);
         Requests.Answer(() => Losses(training, 1), () => ([], Losses(training, steps)));
     }
 
-    private static float[] Losses(Core.Training training, int steps) =>
+    private static float[] Losses(Core.Training.Trainer training, int steps) =>
     [
-        .. Core.TrainingModule
-            .events(training, FuncConvert.FromFunc(() => Core.TrainingModule.start(training)))
+        .. Core.Training.TrainerModule
+            .events(training, FuncConvert.FromFunc(() => Core.Training.TrainerModule.start(training)))
             .Select(e => e.IsOk ? (float)e.ResultValue.Loss : float.NaN)
             .Take(steps),
     ];
 
-    private static Core.Training Training(Core.Precision precision, ulong seed)
+    private static Core.Training.Trainer Training(Core.Training.Precision precision, ulong seed)
     {
         var dataset = Images();
-        var method = Core.Acl.dualStream;
-        var input = new Core.Input(Channels, dataset.Mean, dataset.Std, dataset.Classes);
-        var body = Core.ResNet.resNet18(Core.Stem.CifarStem, Width, input, method.Branches);
-        var optimizer = Core.TransformModule.chain(ListModule.OfSeq(
+        var method = Core.Methods.Acl.dualStream;
+        var input = new Core.Data.ImageInfo(Channels, dataset.Mean, dataset.Std, dataset.Classes);
+        var body = Core.Networks.ResNet.resNet18(Core.Networks.Stem.CifarStem, Width, input, method.Branches);
+        var optimizer = Core.Optim.TransformModule.chain(ListModule.OfSeq(
         [
-            Core.TransformModule.adam(0.9, 0.999, 1e-8),
-            Core.TransformModule.scale(Core.ScheduleModule.constant(Rate)),
+            Core.Optim.TransformModule.adam(0.9, 0.999, 1e-8),
+            Core.Optim.TransformModule.scale(Core.Optim.ScheduleModule.constant(Rate)),
         ]));
         return new(
             new(method.Head.Run.Invoke(body), torch.CPU, precision, seed, new([])),
@@ -55,10 +55,10 @@ internal static class TrainingWorker
     }
 
     // The embedded images, each as three equal channels: convolutions of one channel stay in float32.
-    private static Core.Dataset Images()
+    private static Core.Data.Dataset Images()
     {
-        using var grey = Core.FashionMnist.sample(true).Value();
-        return Core.DatasetModule.create(
+        using var grey = Core.Data.FashionMnist.sample(true).Value();
+        return Core.Data.DatasetModule.create(
             "bench", grey.Images.repeat(1, Channels, 1, 1), null, grey.Classes, Three(grey.Mean),
             Three(grey.Std));
     }

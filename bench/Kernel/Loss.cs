@@ -21,35 +21,35 @@ internal sealed record Loss(
     internal static IReadOnlyList<Loss> All { get; } =
     [
         new(
-            "NT-Xent", 2, views => Core.InfoNce.ntXent(Temperature, views[0], views[1]),
+            "NT-Xent", 2, views => Core.Losses.InfoNce.ntXent(Temperature, views[0], views[1]),
             views => Contrasts.NtXent(views[0], views[1])),
         new(
-            "N-pair", 2, views => Core.NPair.loss(Temperature, views[0], views[1]),
+            "N-pair", 2, views => Core.Losses.NPair.loss(Temperature, views[0], views[1]),
             views => Contrasts.NPair(views[0], views[1])),
         new(
-            "one-sided", 2, views => Core.InfoNce.oneSided(Temperature, views[0], views[1]),
+            "one-sided", 2, views => Core.Losses.InfoNce.oneSided(Temperature, views[0], views[1]),
             views => Contrasts.OneSided(views[0], views[1])),
-        new("RoCL", 3, views => ThreeViews(Core.Denominator.AllOthers, Core.ThreeViews.plain, views)),
+        new("RoCL", 3, views => ThreeViews(Core.Losses.Denominator.AllOthers, Core.Losses.RoclLoss.plain, views)),
         new("RoCL, IP + HN", 3, views => ThreeViews(Hard, Inferior, views)),
-        new("AdvCL", 4, views => Core.ManyViews.symmetric(
-            BaseTemperature, 1.0, Cosine, Core.Denominator.AllOthers, ListModule.OfSeq(views))),
-        new("AdvCL, IP", 4, views => Asymmetric(Core.Denominator.AllOthers, views)),
+        new("AdvCL", 4, views => Core.Losses.AdvClLoss.symmetric(
+            BaseTemperature, 1.0, Cosine, Core.Losses.Denominator.AllOthers, ListModule.OfSeq(views))),
+        new("AdvCL, IP", 4, views => Asymmetric(Core.Losses.Denominator.AllOthers, views)),
         new("AdvCL, IP + HN", 4, views => Asymmetric(Hard, views)),
     ];
 
     private const double BaseTemperature = 0.07;
 
-    private static Core.Inferior Inferior => new(0.2, 1.0);
+    private static Core.Losses.PositiveWeights Inferior => new(0.2, 1.0);
 
-    private static Core.Similarity Cosine => Core.SimilarityModule.cosine(Temperature);
+    private static Core.Losses.Similarity Cosine => Core.Losses.SimilarityModule.cosine(Temperature);
 
-    private static Core.Denominator Hard =>
-        Core.Denominator.NewHard(Core.HardNegativesModule.create(1.0, 0.1));
+    private static Core.Losses.Denominator Hard =>
+        Core.Losses.Denominator.NewHard(Core.Losses.HardNegativesModule.create(1.0, 0.1));
 
     private static Tensor ThreeViews(
-        Core.Denominator denominator, Core.Inferior inferior, IReadOnlyList<Tensor> views) =>
-        Core.ThreeViews.loss(Cosine, denominator, inferior, views[0], views[1], views[2]);
+        Core.Losses.Denominator denominator, Core.Losses.PositiveWeights inferior, IReadOnlyList<Tensor> views) =>
+        Core.Losses.RoclLoss.loss(Cosine, denominator, inferior, views[0], views[1], views[2]);
 
-    private static Tensor Asymmetric(Core.Denominator denominator, IReadOnlyList<Tensor> views) =>
-        Core.ManyViews.asymmetric(BaseTemperature, Inferior, Cosine, denominator, ListModule.OfSeq(views));
+    private static Tensor Asymmetric(Core.Losses.Denominator denominator, IReadOnlyList<Tensor> views) =>
+        Core.Losses.AdvClLoss.asymmetric(BaseTemperature, Inferior, Cosine, denominator, ListModule.OfSeq(views));
 }

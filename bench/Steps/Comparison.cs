@@ -36,7 +36,7 @@ internal static class Comparison
             "default" => Malloc.Default,
             _ => throw new UsageException("--malloc: kept or default"),
         };
-        var device = Core.ConfigurationModule.device(options.Text("--device", "cpu")).Value();
+        var device = Core.Runs.PretrainConfigModule.device(options.Text("--device", "cpu")).Value();
         var settings = new Settings(
             malloc, options.Has("--python"), options.Number("--pairs", 9, 1),
             options.Number("--threads", 2, 1));

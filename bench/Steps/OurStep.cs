@@ -10,7 +10,7 @@ namespace AdvContrast.Bench.Steps;
 internal sealed class OurStep : IStep
 {
     private readonly Recipe recipe;
-    private readonly Core.Precision precision;
+    private readonly Core.Training.Precision precision;
     private readonly IEnumerator<double> steps;
 
     internal OurStep(Recipe recipe, string kind)
@@ -18,8 +18,8 @@ internal sealed class OurStep : IStep
         this.recipe = recipe;
         precision = kind switch
         {
-            Side.Plain => Core.Precision.Plain,
-            Side.Float32 => Core.Precision.Float32,
+            Side.Plain => Core.Training.Precision.Plain,
+            Side.Float32 => Core.Training.Precision.Float32,
             _ => Automatic(recipe.Device),
         };
         steps = Losses(recipe.Training(precision, recipe.Ascent)).GetEnumerator();
@@ -42,13 +42,13 @@ internal sealed class OurStep : IStep
     }
 
     // What --precision auto takes.
-    private static Core.Precision Automatic(Device device) =>
+    private static Core.Training.Precision Automatic(Device device) =>
         Hardware.Devices().Any(d => d.Device.type == device.type && d.HasFastBfloat16)
-            ? Core.Precision.BFloat16
-            : Core.Precision.Float32;
+            ? Core.Training.Precision.BFloat16
+            : Core.Training.Precision.Float32;
 
-    private IEnumerable<double> Losses(Core.Training training) =>
-        Core.TrainingModule
+    private IEnumerable<double> Losses(Core.Training.Trainer training) =>
+        Core.Training.TrainerModule
             .events(training, FuncConvert.FromFunc(recipe.Start))
             .Select(e => e.IsOk ? e.ResultValue.Loss : double.NaN);
 }

@@ -5,7 +5,7 @@ using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
 using static TorchSharp.torch;
 using StepAndMemory = System.Tuple<
-    TorchSharp.torch.Tensor, Microsoft.FSharp.Collections.FSharpMap<string, AdvContrast.Core.Leaf>>;
+    TorchSharp.torch.Tensor, Microsoft.FSharp.Collections.FSharpMap<string, AdvContrast.Core.Foundation.Leaf>>;
 
 namespace AdvContrast.Bench.Steps;
 
@@ -13,7 +13,7 @@ namespace AdvContrast.Bench.Steps;
 /// A method's step as all sides run it: ResNet-18 on two given views of a batch, so that nobody augments.
 /// </summary>
 /// <remarks>bench/peers has a program for each by the same name, in PyTorch.</remarks>
-internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Optimizer)
+internal sealed record Recipe(string Name, Core.Methods.Method Method, Core.Optim.Transform Optimizer)
 {
     /// <summary>The numbers of an image.</summary>
     internal const int Numbers = Channels * Size * Size;
@@ -28,15 +28,15 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
 
     internal static IReadOnlyList<Recipe> All { get; } =
     [
-        new("acl-ds", Core.Acl.dualStream, Core.TransformModule.larsMomentum(Constant(0.1), 0.9, 1e-3, 1e-6))
+        new("acl-ds", Core.Methods.Acl.dualStream, Core.Optim.TransformModule.larsMomentum(Constant(0.1), 0.9, 1e-3, 1e-6))
         {
             ByHand = (shared, isPublished) => new ByHand.AclDs(shared, isPublished),
             // An iteration of the attack passes two views, the loss four.
             Cost = side => side.Kind == Side.Published ? new(14, 0, 14) : new(14, 10, 4),
         },
-        new("clae", Core.Clae.method, Core.TransformModule.chain(ListModule.OfSeq(
+        new("clae", Core.Methods.Clae.method, Core.Optim.TransformModule.chain(ListModule.OfSeq(
         [
-            Core.TransformModule.adam(0.9, 0.999, 1e-8), Core.TransformModule.scale(Constant(3e-4)),
+            Core.Optim.TransformModule.adam(0.9, 0.999, 1e-8), Core.Optim.TransformModule.scale(Constant(3e-4)),
         ])))
         {
             ByHand = (shared, isPublished) => new ByHand.Clae(shared, isPublished),
@@ -70,14 +70,14 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     internal static Recipe Find(string name) => All.Single(recipe => recipe.Name == name);
 
     /// <summary>The ascent of the method's attack.</summary>
-    internal Core.Ascent Ascent => Adversary.Ascent;
+    internal Core.Attacks.GradientAttack Ascent => Adversary.Ascent;
 
     /// <summary>An ascent that ends at its first point.</summary>
-    internal Core.Ascent AtStart => Changed(0, Ascent.Next);
+    internal Core.Attacks.GradientAttack AtStart => Changed(0, Ascent.Next);
 
     /// <summary>The method's ascent, with a look at the gradient at its first point.</summary>
-    internal Core.Ascent Observed(Action<Tensor> observe) => Changed(Ascent.Steps,
-        FuncConvert.FromFunc<Core.Threat, Core.Iterate, StepAndMemory>(
+    internal Core.Attacks.GradientAttack Observed(Action<Tensor> observe) => Changed(Ascent.Steps,
+        FuncConvert.FromFunc<Core.ThreatModel.Threat, Core.Attacks.Iterate, StepAndMemory>(
             (threat, iterate) =>
             {
                 if (iterate.Index == 0) observe(iterate.Gradient);
@@ -90,14 +90,14 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     internal Tensor InOrder(Tensor images)
     {
         using var scope = NewDisposeScope();
-        var training = Training(Core.Precision.Plain, Ascent);
-        var ids = Core.TrainingModule.nextBatch(training, Core.ProgressModule.start(1, Methods.Endless)).Ids;
+        var training = Training(Core.Training.Precision.Plain, Ascent);
+        var ids = Core.Training.TrainerModule.nextBatch(training, Core.Foundation.ProgressModule.start(1, Methods.Endless)).Ids;
         var views = images.cpu().view([-1, Batch, .. images.shape[1..]]);
         return views.index_select(1, tensor(ids).argsort()).MoveToOuterDisposeScope();
     }
 
     /// <summary>A training by this recipe without end. Its images belong to no scope.</summary>
-    internal Core.Training Training(Core.Precision precision, Core.Ascent ascent) => new(
+    internal Core.Training.Trainer Training(Core.Training.Precision precision, Core.Attacks.GradientAttack ascent) => new(
         Machine(precision), With(Step(ascent, Method.Step.Passes, Method.Step.Loss)), Images(0),
         Empty<Tensor>(), new(Sources.Select((source, i) => Tuple.Create(source, Images(i).Images))), Batch,
         Methods.Endless);
@@ -105,11 +105,11 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     /// <summary>
     /// The same, but its loss is the objective of the attack at the adversarial images, in float32.
     /// </summary>
-    internal Core.Training Scoring(Core.Precision precision, Core.Ascent ascent)
+    internal Core.Training.Trainer Scoring(Core.Training.Precision precision, Core.Attacks.GradientAttack ascent)
     {
-        var passes = Adversary.Passes.Select(pass => new Core.Pass(
+        var passes = Adversary.Passes.Select(pass => new Core.Methods.Pass(
             pass.Name, pass.Views, pass.Who,
-            new Core.Call(pass.Call.Branch, pass.Call.Mode, mixed: false, pass.Call.Momentum), learn: true,
+            new Core.Networks.Call(pass.Call.Branch, pass.Call.Mode, mixed: false, pass.Call.Momentum), learn: true,
             keep: false));
         var training = Training(precision, ascent);
         return new(
@@ -122,19 +122,19 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     /// those of a fresh network all embeddings are nearly equal, and rounding decides the direction of the
     /// attack.
     /// </summary>
-    internal Core.State Start()
+    internal Core.Training.State Start()
     {
         var drawn = Drawn();
-        var state = Core.StateModule.onDevice(Device, drawn);
-        Core.StateModule.dispose(drawn);
+        var state = Core.Training.StateModule.onDevice(Device, drawn);
+        Core.Training.StateModule.dispose(drawn);
         return state;
     }
 
     // On the CPU, so that all sides get the same.
-    private Core.State Drawn()
+    private Core.Training.State Drawn()
     {
-        var training = (this with { Device = CPU }).Training(Core.Precision.Plain, Ascent);
-        var state = Core.TrainingModule.start(training);
+        var training = (this with { Device = CPU }).Training(Core.Training.Precision.Plain, Ascent);
+        var state = Core.Training.TrainerModule.start(training);
         using var scope = NewDisposeScope();
         using var grad = no_grad();
         var network = training.Machine.Network;
@@ -142,7 +142,7 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
         var buffers = state.Online.Item2;
         foreach (var branch in Method.Branches)
         {
-            var call = new Core.Call(branch, Core.Mode.Train, mixed: false, momentum: 1.0);
+            var call = new Core.Networks.Call(branch, Core.Networks.Mode.Train, mixed: false, momentum: 1.0);
             var apply = network.Apply.Invoke(call).Invoke(state.Online.Item1).Invoke(buffers);
             buffers = apply.Invoke(images).Item2;
         }
@@ -161,63 +161,63 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
     internal void Write(string path)
     {
         using var scope = NewDisposeScope();
-        var training = (this with { Device = CPU }).Training(Core.Precision.Plain, Ascent);
+        var training = (this with { Device = CPU }).Training(Core.Training.Precision.Plain, Ascent);
         var (parameters, buffers) = Drawn().Online;
         var images = Sources.Select(source => training.Images[source]).ToList();
         var adversary = Adversary;
-        var draw = Core.DrawModule.copies(adversary.Makes.Length, Core.DrawModule.create(
+        var draw = Core.Foundation.RngModule.copies(adversary.Makes.Length, Core.Foundation.RngModule.create(
             Seed, "adversary/" + string.Join("+", adversary.Makes.Select(made => made.Item1)),
             [.. Enumerable.Range(0, Batch).Select(i => (long)i)]));
         var origin = cat([.. images.Take(adversary.Makes.Length)]).to(float32) / 255.0;
         new SharedTensors(
             parameters.Concat(buffers).ToDictionary(tensor => tensor.Key, tensor => tensor.Value), images[0],
-            images[1], Core.GradientAttack.start(adversary.Threat, adversary.Ascent, draw, origin),
+            images[1], Core.Attacks.GradientAttackLoop.start(adversary.Threat, adversary.Ascent, draw, origin),
             tensor(Mean).to(float32), tensor(Std).to(float32)).Write(path);
     }
 
-    private Core.Method With(Core.Step step) => Method.With(step, Optimizer, Batch);
+    private Core.Methods.Method With(Core.Methods.Step step) => Method.With(step, Optimizer, Batch);
 
-    private Core.Adversary Adversary => Method.Step.Adversaries.Head;
+    private Core.Methods.Adversary Adversary => Method.Step.Adversaries.Head;
 
-    private Core.Ascent Changed(
+    private Core.Attacks.GradientAttack Changed(
         int steps,
-        FSharpFunc<Core.Threat, FSharpFunc<Core.Iterate, StepAndMemory>> next) =>
+        FSharpFunc<Core.ThreatModel.Threat, FSharpFunc<Core.Attacks.Iterate, StepAndMemory>> next) =>
         new(
             Ascent.Text, Ascent.Start, steps, Ascent.Restarts, Ascent.Passes, Ascent.Keep, Ascent.EarlyStop,
             Ascent.After, next);
 
     // The method's step on the given views.
-    private Core.Step Step(
-        Core.Ascent ascent, FSharpList<Core.Pass> passes, FSharpFunc<Core.Scene, Tensor> loss)
+    private Core.Methods.Step Step(
+        Core.Attacks.GradientAttack ascent, FSharpList<Core.Methods.Pass> passes, FSharpFunc<Core.Methods.LossContext, Tensor> loss)
     {
         var identity = FuncConvert.FromFunc<
-            Core.Progress, Core.Named<FSharpFunc<Core.Draw, FSharpFunc<Tensor, Tensor>>>>(
-            _ => Core.ViewModule.identity);
-        var views = Sources.Select((source, i) => new Core.ViewSpec($"v{i + 1}", source, identity));
-        var adversary = new Core.Adversary(
+            Core.Foundation.Progress, Core.Foundation.Named<FSharpFunc<Core.Foundation.Rng, FSharpFunc<Tensor, Tensor>>>>(
+            _ => Core.Augment.ViewModule.identity);
+        var views = Sources.Select((source, i) => new Core.Methods.ViewSpec($"v{i + 1}", source, identity));
+        var adversary = new Core.Methods.Adversary(
             Adversary.Makes, Adversary.Threat, ascent, Adversary.Passes, Adversary.Objective,
             Adversary.Leaks);
         return new(
             ListModule.OfSeq(views), Method.Step.Free, ListModule.OfSeq([adversary]), passes,
-            Method.Step.Formula, loss, FuncConvert.FromFunc<Core.Scene, FSharpList<Tuple<string, double>>>(
+            Method.Step.Formula, loss, FuncConvert.FromFunc<Core.Methods.LossContext, FSharpList<Tuple<string, double>>>(
                 _ => FSharpList<Tuple<string, double>>.Empty),
             Method.Step.WeightStep);
     }
 
     private static FSharpMap<string, T> Empty<T>() => new([]);
 
-    private static Core.Named<FSharpFunc<Core.Progress, double>> Constant(double value) =>
-        Core.ScheduleModule.constant(value);
+    private static Core.Foundation.Named<FSharpFunc<Core.Foundation.Progress, double>> Constant(double value) =>
+        Core.Optim.ScheduleModule.constant(value);
 
-    private Core.Machine Machine(Core.Precision precision)
+    private Core.Training.Machine Machine(Core.Training.Precision precision)
     {
-        var input = new Core.Input(Channels, ListModule.OfSeq(Mean), ListModule.OfSeq(Std), classes: 10);
-        var body = Core.ResNet.resNet18(Core.Stem.CifarStem, Width, input, Method.Branches);
-        return new(Method.Head.Run.Invoke(body), Device, precision, Seed, Empty<Core.Model>());
+        var input = new Core.Data.ImageInfo(Channels, ListModule.OfSeq(Mean), ListModule.OfSeq(Std), classes: 10);
+        var body = Core.Networks.ResNet.resNet18(Core.Networks.Stem.CifarStem, Width, input, Method.Branches);
+        return new(Method.Head.Run.Invoke(body), Device, precision, Seed, Empty<Core.Networks.Model>());
     }
 
     // Squares of random colours, which the views of an image share, and noise of each view's own.
-    private Core.Dataset Images(int view)
+    private Core.Data.Dataset Images(int view)
     {
         const int square = 8;
         var (colours, noise) = (new Random(0), new Random(view + 1));
@@ -229,7 +229,7 @@ internal sealed record Recipe(string Name, Core.Method Method, Core.Transform Op
             if (row % square == 0 && column == 0) columns = Array.ConvertAll(columns, _ => colours.Next(192));
             values[i] = (byte)(columns[column / square] + noise.Next(64));
         }
-        return Core.DatasetModule.ofBytes(
+        return Core.Data.DatasetModule.ofBytes(
             "bench", values, [Batch, Channels, Size, Size], new byte[Batch], 10, ListModule.OfSeq(Mean),
             ListModule.OfSeq(Std));
     }

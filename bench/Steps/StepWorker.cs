@@ -27,7 +27,7 @@ internal static class StepWorker
         var recipe = Recipe.Find(args[0]) with { Device = torch.device(args[1]), Batch = int.Parse(args[2]) };
         var (library, kind, shared) = (args[3], args[4], args[6]);
         torch.set_num_threads(int.Parse(args[5]));
-        Core.Accelerator.convolveInTf32(recipe.Device, false);
+        Core.Foundation.Accelerator.convolveInTf32(recipe.Device, false);
         IStep step = library == Library.Ours
             ? new OurStep(recipe, kind)
             : recipe.ByHand(SharedTensors.Read(shared, recipe.Device), kind == Side.Published);

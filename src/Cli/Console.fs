@@ -6,7 +6,7 @@ open System.Diagnostics
 open System.IO
 open System.Runtime.InteropServices
 open System.Threading
-open AdvContrast.Core
+
 open Spectre.Console
 
 /// What the commands share of the terminal: progress bars with the time left, tables, and stopping on

@@ -2,7 +2,7 @@ namespace AdvContrast.Cli
 
 open System
 open System.IO
-open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
 /// The figures of a command as a file.
 [<RequireQualifiedAccess>]

@@ -2,7 +2,7 @@ namespace AdvContrast.Cli
 
 open System
 open System.IO
-open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
 /// Files that a user names and a command writes.
 [<RequireQualifiedAccess>]

@@ -3,7 +3,9 @@ module AdvContrast.Cli.Program
 open System
 open System.Runtime.InteropServices
 open AdvContrast.Cli.Commands
-open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Attacks
+open AdvContrast.Core.Audit
 open AdvContrast.Engine
 open Argu
 

@@ -10,7 +10,7 @@ namespace AdvContrast;
 /// <param name="Attacked">On the adversarial images.</param>
 public sealed record TransferResult(Accuracy Clean, Accuracy Attacked)
 {
-    internal static TransferResult Of(Core.Transferred t) =>
+    internal static TransferResult Of(Core.Evaluation.Transferred t) =>
         new(Accuracy.Of(t.Clean), Accuracy.Of(t.Attacked));
 }
 
@@ -20,11 +20,11 @@ public sealed record TransferResult(Accuracy Clean, Accuracy Attacked)
 /// </summary>
 public sealed class Adversaries : IDisposable
 {
-    private readonly Core.Adversaries inner;
+    private readonly Core.Evaluation.AdversarialExamples inner;
 
-    internal Adversaries(Core.Adversaries inner) => this.inner = inner;
+    internal Adversaries(Core.Evaluation.AdversarialExamples inner) => this.inner = inner;
 
-    internal Core.Adversaries Inner => inner;
+    internal Core.Evaluation.AdversarialExamples Inner => inner;
 
     /// <summary>The attack's name.</summary>
     public string Attack => inner.Attack;
@@ -66,10 +66,10 @@ public sealed class Adversaries : IDisposable
     /// What the attack did; its Images are the adversarial ones. The tensors are those of this object, and
     /// end with it.
     /// </summary>
-    public AttackResult Harm => new(inner.Harm);
+    public AttackResult Harm => new(inner.Result);
 
     /// <summary>How the classifier that they were made against fares on them.</summary>
-    public TransferResult Own => TransferResult.Of(Core.AdversariesModule.own(inner));
+    public TransferResult Own => TransferResult.Of(Core.Evaluation.AdversarialExamplesModule.own(inner));
 
     /// <summary>Reads a file of adversarial images.</summary>
     /// <param name="path">A file that Save or <c>advcontrast attack</c> wrote.</param>
@@ -77,7 +77,7 @@ public sealed class Adversaries : IDisposable
     public static Adversaries Load(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
-        return Border.Run(() => new Adversaries(Core.AdversariesModule.load(path).OrThrow()));
+        return Interop.Run(() => new Adversaries(Core.Evaluation.AdversarialExamplesModule.load(path).OrThrow()));
     }
 
     /// <summary>Writes them as a safetensors file, whole or not at all.</summary>
@@ -85,7 +85,7 @@ public sealed class Adversaries : IDisposable
     public void Save(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
-        Core.AdversariesModule.save(path, inner).OrThrow();
+        Core.Evaluation.AdversarialExamplesModule.save(path, inner).OrThrow();
     }
 
     /// <summary>
@@ -99,7 +99,7 @@ public sealed class Adversaries : IDisposable
     public void SavePicture(string path, int rows = 8)
     {
         ArgumentNullException.ThrowIfNull(path);
-        Core.Picture.save(path, rows, inner).OrThrow();
+        Core.Reporting.ImageGrid.save(path, rows, inner).OrThrow();
     }
 
     /// <summary>Frees its tensors; a second call does nothing.</summary>

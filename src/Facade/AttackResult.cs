@@ -8,9 +8,9 @@ namespace AdvContrast;
 /// <summary>What an attack did to n images. It owns its tensors; dispose it when done.</summary>
 public sealed class AttackResult : IDisposable
 {
-    private readonly Core.Harm harm;
+    private readonly Core.Attacks.AttackResult harm;
 
-    internal AttackResult(Core.Harm harm) => this.harm = harm;
+    internal AttackResult(Core.Attacks.AttackResult harm) => this.harm = harm;
 
     /// <summary>
     /// The adversarial image where the attack succeeded, else the one of the highest loss, or from an attack
@@ -31,7 +31,7 @@ public sealed class AttackResult : IDisposable
         harm.Distance.ToDictionary(pair => (Norm)pair.Key.Tag, pair => pair.Value);
 
     /// <summary>
-    /// Points looked at before the first success, 0 for the clean image, -1 for none: int64 [n].
+    /// Points evaluated before the first success, 0 for the clean image, -1 for none: int64 [n].
     /// </summary>
     public torch.Tensor FirstSuccess => harm.FirstSuccess;
 
@@ -58,6 +58,6 @@ public sealed class AttackResult : IDisposable
     /// <summary>Frees its tensors.</summary>
     public void Dispose()
     {
-        foreach (var tensor in Core.AttackModule.tensors(harm)) tensor.Dispose();
+        foreach (var tensor in Core.Attacks.AttackModule.tensors(harm)) tensor.Dispose();
     }
 }

@@ -43,7 +43,7 @@ public sealed record Measure(string What, double Value);
 /// <param name="Name">What it is about.</param>
 /// <param name="Measures">What was measured.</param>
 /// <param name="Value">The measures for people.</param>
-/// <param name="Threshold">What the measures are held to, in words.</param>
+/// <param name="Threshold">The threshold of the measures, in words.</param>
 /// <param name="Verdict">What it has come to.</param>
 /// <param name="Reason">Why it could not be made; null where it was.</param>
 /// <param name="Images">Places of the images that speak against the classifier, of those given.</param>
@@ -51,9 +51,9 @@ public sealed record Check(
     int Number, string Name, IReadOnlyList<Measure> Measures, string Value, string Threshold, Verdict Verdict,
     string? Reason, IReadOnlyList<int> Images)
 {
-    internal static Check Of(Core.Check c) => new(
-        c.Number, c.Name, [.. c.Measures.Select(m => new Measure(m.What, m.Value))], Core.CheckModule.told(c),
-        c.Threshold, (Verdict)c.Verdict.Tag, (c.Verdict as Core.Verdict.NotRun)?.reason, [.. c.Images]);
+    internal static Check Of(Core.Audit.Check c) => new(
+        c.Number, c.Name, [.. c.Measures.Select(m => new Measure(m.What, m.Value))], Core.Audit.CheckModule.told(c),
+        c.Threshold, (Verdict)c.Verdict.Tag, (c.Verdict as Core.Audit.Verdict.NotRun)?.reason, [.. c.Images]);
 }
 
 /// <summary>What an audit found.</summary>
@@ -67,7 +67,7 @@ public sealed record AuditResult(
     Finding Finding, Accuracy Clean, Accuracy Worst, IReadOnlyList<Check> Checks, Coverage? Coverage,
     TimeSpan Elapsed)
 {
-    internal static AuditResult Of(Core.Audited a, Coverage? coverage, TimeSpan elapsed) => new(
+    internal static AuditResult Of(Core.Audit.Audited a, Coverage? coverage, TimeSpan elapsed) => new(
         (Finding)a.Finding.Tag, Accuracy.Of(a.Clean), Accuracy.Of(a.Worst), [.. a.Checks.Select(Check.Of)],
         coverage, elapsed);
 

@@ -10,7 +10,7 @@ namespace AdvContrast;
 internal static class Auditing
 {
     internal static AuditResult Run(
-        Core.Encoder encoder, AuditOptions options, Core.Encoder? surrogate,
+        Core.Runs.Encoder encoder, AuditOptions options, Core.Runs.Encoder? surrogate,
         IProgress<EvaluationProgress>? progress, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
@@ -31,12 +31,12 @@ internal static class Auditing
             ? FSharpOption<FSharpFunc<torch.Tensor, torch.Tensor>>.None
             : FSharpOption<FSharpFunc<torch.Tensor, torch.Tensor>>.Some(FuncConvert.FromFunc(surrogate));
         var found = Core.Workbench.auditOf(
-            FuncConvert.FromAction<string, double>((_, _) => { }), Core.Audit.standard, seed, threat.Inner,
+            FuncConvert.FromAction<string, double>((_, _) => { }), Core.Audit.Audit.standard, seed, threat.Inner,
             FuncConvert.FromFunc(classifier), other, images, labels);
         return AuditResult.Of(found, null, clock.Elapsed);
     }
 
-    private static Core.Inspection ToCore(AuditOptions options) => new(
+    private static Core.Audit.AuditRun ToCore(AuditOptions options) => new(
         dataset: OptionModule.OfObj(options.Dataset),
         data: OptionModule.OfObj(options.Data),
         images: options.Images,
@@ -44,5 +44,5 @@ internal static class Auditing
         probe: options.Probe.ToString().ToLowerInvariant(),
         seed: options.Seed,
         threads: OptionModule.OfNullable(options.Threads),
-        effort: Core.Audit.standard);
+        effort: Core.Audit.Audit.standard);
 }

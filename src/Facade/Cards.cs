@@ -7,8 +7,8 @@ namespace AdvContrast;
 /// <param name="Text">Its full composition and recipe: views, adversaries, passes, loss, optimiser.</param>
 public sealed record MethodCard(string Name, string Summary, string Citation, string Text)
 {
-    internal static MethodCard Of(Core.Method method) =>
-        new(method.Name, method.Summary, method.Citation, Core.Card.text(method));
+    internal static MethodCard Of(Core.Methods.Method method) =>
+        new(method.Name, method.Summary, method.Citation, Core.Methods.MethodCard.text(method));
 }
 
 /// <summary>A data set that can be trained and tested on.</summary>
@@ -18,7 +18,7 @@ public sealed record MethodCard(string Name, string Summary, string Citation, st
 /// <param name="CanBeFetched">Whether Workbench.GetDatasetAsync brings it.</param>
 public sealed record DatasetCard(string Name, string Summary, bool NeedsFolder, bool CanBeFetched)
 {
-    internal static DatasetCard Of(Core.Listing listing) =>
+    internal static DatasetCard Of(Core.Data.Listing listing) =>
         new(listing.Name, listing.Summary, listing.NeedsFolder, !listing.Remotes.IsEmpty);
 }
 

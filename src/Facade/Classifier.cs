@@ -21,7 +21,7 @@ public static class Classifier
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(mean);
         ArgumentNullException.ThrowIfNull(std);
-        return Core.ClassifierModule.normalised(
+        return Core.Attacks.ClassifierModule.normalised(
             ListModule.OfSeq(mean), ListModule.OfSeq(std), FuncConvert.FromFunc(model)).Invoke;
     }
 
@@ -35,6 +35,6 @@ public static class Classifier
         Func<torch.Tensor, torch.Tensor> model, double low, double high)
     {
         ArgumentNullException.ThrowIfNull(model);
-        return Core.ClassifierModule.ranged(low, high, FuncConvert.FromFunc(model)).Invoke;
+        return Core.Attacks.ClassifierModule.ranged(low, high, FuncConvert.FromFunc(model)).Invoke;
     }
 }

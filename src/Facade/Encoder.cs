@@ -10,14 +10,14 @@ namespace AdvContrast;
 /// </summary>
 public sealed class Encoder : IDisposable
 {
-    private readonly Core.Encoder inner;
+    private readonly Core.Runs.Encoder inner;
     private readonly FSharpFunc<torch.Tensor, torch.Tensor> features;
     private bool disposed;
 
-    internal Encoder(Core.Encoder inner, string? warning = null)
+    internal Encoder(Core.Runs.Encoder inner, string? warning = null)
     {
         this.inner = inner;
-        features = Core.EncoderModule.features(inner);
+        features = Core.Runs.EncoderModule.features(inner);
         Warning = warning;
     }
 
@@ -36,7 +36,7 @@ public sealed class Encoder : IDisposable
     /// <summary>That an older checkpoint was used because the newest is damaged; else null.</summary>
     public string? Warning { get; }
 
-    internal Core.Encoder Inner
+    internal Core.Runs.Encoder Inner
     {
         get
         {
@@ -91,21 +91,21 @@ public sealed class Encoder : IDisposable
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(network);
-        var options = new Core.ForeignOptions(
+        var options = new Core.Runs.ForeignOptions(
             network, OptionModule.OfObj(normalise), OptionModule.OfObj(prefix), OptionModule.OfObj(batchNorm));
-        return Border.Run(() => new Encoder(
-            Core.Pretrained.ofOptions(options, Here(device ?? torch.CPU), path).OrThrow()));
+        return Interop.Run(() => new Encoder(
+            Core.Runs.Pretrained.ofOptions(options, Here(device ?? torch.CPU), path).OrThrow()));
     }
 
-    private static Encoder Load(string path, FSharpOption<torch.Device>? device) => Border.Run(() =>
+    private static Encoder Load(string path, FSharpOption<torch.Device>? device) => Interop.Run(() =>
     {
-        var (encoder, warning) = Core.EncoderModule.loadOn(device, path).OrThrow();
+        var (encoder, warning) = Core.Runs.EncoderModule.loadOn(device, path).OrThrow();
         return new Encoder(encoder, warning.OrNull());
     });
 
     // The device, where this machine has it.
     private static torch.Device Here(torch.Device device) =>
-        Core.ConfigurationModule.device(device.ToString()).OrThrow();
+        Core.Runs.PretrainConfigModule.device(device.ToString()).OrThrow();
 
     /// <summary>The features of images; differentiable in the images.</summary>
     /// <param name="images">[n; c; h; w], floating point in [0, 1], on the encoder's device.</param>
@@ -129,7 +129,7 @@ public sealed class Encoder : IDisposable
     public void Save(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
-        Core.EncoderModule.save(path, Inner).OrThrow();
+        Core.Runs.EncoderModule.save(path, Inner).OrThrow();
     }
 
     /// <summary>Frees its native memory; a second call does nothing.</summary>

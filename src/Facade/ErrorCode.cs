@@ -24,6 +24,6 @@ public enum ErrorCode
     /// <summary>The loss stopped being a finite number.</summary>
     Diverged = 8,
 
-    /// <summary>An address from which nothing comes.</summary>
+    /// <summary>A URL that cannot be downloaded.</summary>
     Unreachable = 11,
 }

@@ -30,7 +30,7 @@ public sealed record EvaluateOptions
 
     /// <summary>
     /// Attacks by name: <c>"fgsm"</c>; <c>"pgd-20"</c> with steps of a quarter radius, <c>"pgd-20:0.125"</c>
-    /// with steps of so many radii; <c>"cw-pgd-20"</c>, PGD on the margin, and <c>"mi-fgsm-10"</c>, in the
+    /// with the step in radii; <c>"cw-pgd-20"</c>, PGD on the margin, and <c>"mi-fgsm-10"</c>, in the
     /// same way; <c>"apgd-ce"</c>, <c>"apgd-dlr"</c>, <c>"apgd-t"</c>; <c>"fab"</c>, <c>"fab-t"</c>;
     /// <c>"square"</c>, and <c>"square-1000"</c>, its first 1000 proposals; <c>"cw-l2"</c>, Carlini and
     /// Wagner's, held to the radius. Attacks in turn, each on what those before it left standing:

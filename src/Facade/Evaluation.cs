@@ -12,7 +12,7 @@ namespace AdvContrast;
 internal static class Evaluation
 {
     internal static EvaluationResult Run(
-        Core.Encoder encoder, EvaluateOptions options, IProgress<EvaluationProgress>? progress,
+        Core.Runs.Encoder encoder, EvaluateOptions options, IProgress<EvaluationProgress>? progress,
         CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
@@ -27,8 +27,8 @@ internal static class Evaluation
         EvaluateOptions options, IProgress<EvaluationProgress>? progress, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
-        using var set = Core.DatasetModule.ofTensors("images", images, labels);
-        var found = Core.EvaluationModule.ofClassifier(
+        using var set = Core.Data.DatasetModule.ofTensors("images", images, labels);
+        var found = Core.Evaluation.EvaluationModule.ofClassifier(
             Report(progress), cancellation, FuncConvert.FromFunc(classifier), set, ToCore(options))
             .OrThrow(cancellation);
         return new EvaluationResult(
@@ -40,7 +40,7 @@ internal static class Evaluation
         FuncConvert.FromAction<string, double>(
             (stage, share) => progress?.Report(new EvaluationProgress(stage, share)));
 
-    internal static Core.Evaluation ToCore(EvaluateOptions options) => new(
+    internal static Core.Evaluation.Evaluation ToCore(EvaluateOptions options) => new(
         dataset: OptionModule.OfObj(options.Dataset),
         data: OptionModule.OfObj(options.Data),
         images: OptionModule.OfNullable(options.Images),

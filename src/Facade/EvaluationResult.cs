@@ -10,7 +10,7 @@ namespace AdvContrast;
 public sealed record EvaluationProgress(string Stage, double Share);
 
 /// <summary>
-/// What attacks took of a classifier and left behind, over the images that they were run on.
+/// Query counts of attacks and statistics of the images that they produced.
 /// </summary>
 /// <param name="Forwards">Forward passes, each counted for every image in it.</param>
 /// <param name="Gradients">Gradients, counted likewise.</param>
@@ -23,7 +23,7 @@ public sealed record Tally(
     long Forwards, long Gradients, int ZeroGradients, IReadOnlyDictionary<string, int> NotFinite,
     double Furthest, (double Low, double High)? Pixels)
 {
-    internal static Tally Of(Core.Tally t) => new(
+    internal static Tally Of(Core.Evaluation.AttackCost t) => new(
         t.Forwards, t.Gradients, t.ZeroGradients, t.NotFinite, t.Furthest,
         t.Pixels.OrNull() is { } pixels ? (pixels.Item1, pixels.Item2) : null);
 }
@@ -36,7 +36,7 @@ public sealed record Tally(
 /// <param name="Total">Images in all.</param>
 /// <param name="Interval">Where the share over all such images lies with 95 % confidence (Wilson).</param>
 /// <param name="Parts">Of attacks in turn, how many images were right after each, and what it took.</param>
-/// <param name="Tally">What it took and left, in all.</param>
+/// <param name="Tally">Its cost in all.</param>
 /// <param name="Flags">What a reader must know of the attack: <c>"zero gradient of 3 image(s)"</c>.</param>
 public sealed record Accuracy(
     string Name, Threat? Threat, int Correct, int Total, (double Low, double High) Interval,
@@ -45,11 +45,11 @@ public sealed record Accuracy(
     /// <summary>The share that is right, 0 to 1.</summary>
     public double Fraction => (double)Correct / Total;
 
-    internal static Accuracy Of(Core.Accuracy a) => new(
+    internal static Accuracy Of(Core.Evaluation.Accuracy a) => new(
         a.Name, a.Threat.OrNull() is { } threat ? AdvContrast.Threat.Of(threat) : null, a.Correct, a.Total,
         (a.Interval.Item1, a.Interval.Item2),
-        [.. a.Parts.Select(part => (part.Name, part.Correct, Tally.Of(part.Tally)))],
-        Tally.Of(a.Tally), a.Flags.ToHashSet());
+        [.. a.Parts.Select(part => (part.Name, part.Correct, Tally.Of(part.Cost)))],
+        Tally.Of(a.Cost), a.Flags.ToHashSet());
 }
 
 /// <summary>What an evaluation found.</summary>

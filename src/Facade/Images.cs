@@ -9,7 +9,7 @@ internal static class Images
     internal static void Require(torch.Tensor images, string name)
     {
         ArgumentNullException.ThrowIfNull(images, name);
-        Core.Shape.rank("n;c;h;w", name, images);
+        Core.Foundation.Shape.rank("n;c;h;w", name, images);
         if (!images.is_floating_point())
             throw new ArgumentException($"expected floating-point images, got {images.dtype}.", name);
     }

@@ -10,7 +10,7 @@ namespace AdvContrast;
 /// <summary>What to pre-train, on what, and how; null means: as the method's published recipe says.</summary>
 public sealed record PretrainOptions
 {
-    private static readonly Core.Configuration defaults = Core.ConfigurationModule.defaults;
+    private static readonly Core.Runs.PretrainConfig defaults = Core.Runs.PretrainConfigModule.defaults;
 
     /// <summary>A registered method: <c>"simclr"</c>, <c>"acl-ds"</c>; see Workbench.Methods.</summary>
     public string Method { get; init; } = defaults.Method;
@@ -108,10 +108,10 @@ public sealed record PretrainOptions
     public static PretrainOptions FromRun(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
-        return Of(Core.ManifestModule.configuration(path).OrThrow());
+        return Of(Core.Runs.ManifestModule.configuration(path).OrThrow());
     }
 
-    internal static PretrainOptions Of(Core.Configuration c) => new()
+    internal static PretrainOptions Of(Core.Runs.PretrainConfig c) => new()
     {
         Method = c.Method,
         Dataset = c.Dataset,
@@ -136,7 +136,7 @@ public sealed record PretrainOptions
         KeepBest = c.KeepBest,
     };
 
-    internal Core.Configuration ToCore() => new(
+    internal Core.Runs.PretrainConfig ToCore() => new(
         method: Method,
         dataset: Dataset,
         data: OptionModule.OfObj(Data),

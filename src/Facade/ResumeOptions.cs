@@ -30,7 +30,7 @@ public sealed record ResumeOptions
     /// <summary>Whether the folder also keeps the checkpoint after the epoch of the lowest mean loss.</summary>
     public bool? KeepBest { get; init; }
 
-    internal Core.Configuration Over(Core.Configuration c) => new(
+    internal Core.Runs.PretrainConfig Over(Core.Runs.PretrainConfig c) => new(
         method: c.Method,
         dataset: c.Dataset,
         data: OptionModule.OfObj(Data) ?? c.Data,

@@ -21,9 +21,9 @@ public enum Norm
 /// </summary>
 public sealed record Threat
 {
-    private Threat(Core.Threat inner) => Inner = inner;
+    private Threat(Core.ThreatModel.Threat inner) => Inner = inner;
 
-    internal Core.Threat Inner { get; }
+    internal Core.ThreatModel.Threat Inner { get; }
 
     /// <summary>How the perturbation is measured.</summary>
     public Norm Norm => (Norm)Inner.Norm.Tag;
@@ -42,27 +42,27 @@ public sealed record Threat
     /// <summary>A threat in the largest change of any pixel.</summary>
     /// <param name="radius">0 or more, in input units.</param>
     /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
-    public static Threat Linf(double radius) => Create(Core.Norm.Linf, radius);
+    public static Threat Linf(double radius) => Create(Core.ThreatModel.Norm.Linf, radius);
 
     /// <summary>A threat in Euclidean distance.</summary>
     /// <param name="radius">0 or more, in input units.</param>
     /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
-    public static Threat L2(double radius) => Create(Core.Norm.L2, radius);
+    public static Threat L2(double radius) => Create(Core.ThreatModel.Norm.L2, radius);
 
     /// <summary>A threat in the sum of absolute changes.</summary>
     /// <param name="radius">0 or more, in input units.</param>
     /// <exception cref="ArgumentException">The radius is negative or not finite.</exception>
-    public static Threat L1(double radius) => Create(Core.Norm.L1, radius);
+    public static Threat L1(double radius) => Create(Core.ThreatModel.Norm.L1, radius);
 
     /// <summary>The same threat on images whose pixels go from low to high; the radius stays as it
     /// is.</summary>
     /// <param name="low">The least value of a pixel.</param>
     /// <param name="high">The greatest, above low.</param>
     /// <exception cref="ArgumentException">They are not finite, or low is not below high.</exception>
-    public Threat Within(double low, double high) => new(Core.ThreatModule.boxed(low, high, Inner));
+    public Threat Within(double low, double high) => new(Core.ThreatModel.ThreatModule.boxed(low, high, Inner));
 
     /// <summary>The same threat on images whose pixels may be any numbers.</summary>
-    public Threat Unbounded() => new(Core.ThreatModule.unbounded(Inner));
+    public Threat Unbounded() => new(Core.ThreatModel.ThreatModule.unbounded(Inner));
 
     /// <summary>
     /// A threat from its text: <c>linf:8/255</c>, <c>l2:0.5</c>, within other bounds <c>linf:0.1:-1:1</c>.
@@ -71,14 +71,14 @@ public sealed record Threat
     public static Threat Parse(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return new(Core.ThreatModule.parse(text).OrThrow());
+        return new(Core.ThreatModel.ThreatModule.parse(text).OrThrow());
     }
 
     /// <summary>The text that Parse reads back to the same threat.</summary>
-    public override string ToString() => Core.ThreatModule.text(Inner);
+    public override string ToString() => Core.ThreatModel.ThreatModule.text(Inner);
 
-    internal static Threat Of(Core.Threat inner) => new(inner);
+    internal static Threat Of(Core.ThreatModel.Threat inner) => new(inner);
 
-    private static Threat Create(Core.Norm norm, double radius) =>
-        new(Core.ThreatModule.create(norm, radius));
+    private static Threat Create(Core.ThreatModel.Norm norm, double radius) =>
+        new(Core.ThreatModel.ThreatModule.create(norm, radius));
 }

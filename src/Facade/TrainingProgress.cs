@@ -25,7 +25,7 @@ public sealed record TrainingProgress(
     /// <summary>The share of the run that is done, 0 to 1.</summary>
     public double Fraction => (double)Step / Steps;
 
-    internal static TrainingProgress Of(Core.Event done) => new(
+    internal static TrainingProgress Of(Core.Training.Event done) => new(
         done.Stage, done.At.Step, done.At.Steps, (int)((done.At.Step - 1) / done.At.StepsPerEpoch) + 1,
         done.At.Epochs, done.Loss, done.Measures.ToDictionary(measure => measure.Item1, measure => measure.Item2),
         TimeSpan.FromSeconds(done.Took), TimeSpan.FromSeconds(done.Waited), [.. done.Notes]);

@@ -34,7 +34,7 @@ public static partial class Workbench
     /// <param name="labels">int64 [n], from 0 to k - 1.</param>
     /// <param name="threat">What the attack may do.</param>
     /// <param name="options">Which attack, towards which labels, and what the classifier wants.</param>
-    /// <param name="cancellation">Stops at the next look at the classifier.</param>
+    /// <param name="cancellation">Checked before every forward pass of the classifier.</param>
     /// <returns>What it did; belongs to the caller.</returns>
     /// <exception cref="ArgumentException">A tensor's shape, type or range is wrong; means and deviations
     /// that do not fit.</exception>
@@ -45,14 +45,14 @@ public static partial class Workbench
         AttackOptions options, CancellationToken cancellation = default)
     {
         Require(classifier, images, labels, threat, options);
-        var attack = Core.CascadeModule.attack(options.Attack).OrThrow();
+        var attack = Core.Evaluation.AutoAttackModule.attack(options.Attack).OrThrow();
         var wanted = Wanted(classifier, options);
         var stopping = FuncConvert.FromFunc<torch.Tensor, torch.Tensor>(x =>
         {
             cancellation.ThrowIfCancellationRequested();
             return wanted(x);
         });
-        return Border.Run(() => new AttackResult(Core.Workbench.attackTowards(
+        return Interop.Run(() => new AttackResult(Core.Workbench.attackTowards(
             Targets(options), attack, options.Seed, threat.Inner, stopping, images, labels)));
     }
 
@@ -68,7 +68,7 @@ public static partial class Workbench
     /// <param name="options">Which attack, towards which labels, and what the classifier wants; null for
     /// PGD-20.</param>
     /// <param name="progress">Hears of every batch.</param>
-    /// <param name="cancellation">Stops at the next look at the classifier.</param>
+    /// <param name="cancellation">Checked before every forward pass of the classifier.</param>
     /// <returns>The images; they belong to the caller.</returns>
     /// <exception cref="ArgumentException">As Attack's; no images.</exception>
     /// <exception cref="AdvContrastException">UnknownName or BadOption: there is no such attack.</exception>
@@ -86,7 +86,7 @@ public static partial class Workbench
             Threats = [threat],
             Seed = options.Seed,
         };
-        return Border.Run(() => new Adversaries(Core.Workbench.craftOf(
+        return Interop.Run(() => new Adversaries(Core.Workbench.craftOf(
             Targets(options), Evaluation.Report(progress), cancellation,
             FuncConvert.FromFunc(Wanted(classifier, options)), images, labels, Evaluation.ToCore(asked))
             .OrThrow(cancellation)));
@@ -98,7 +98,7 @@ public static partial class Workbench
     /// <param name="encoder">Borrowed; it must not be disposed before the task ends.</param>
     /// <param name="options">What to fit and to attack with: one attack, and one threat or none.</param>
     /// <param name="progress">Hears of every batch.</param>
-    /// <param name="cancellation">Stops at the next look at the encoder.</param>
+    /// <param name="cancellation">Checked before every forward pass of the encoder.</param>
     /// <returns>The images; they belong to the caller.</returns>
     /// <exception cref="AdvContrastException">All faults of the options; missing or damaged data.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
@@ -109,7 +109,7 @@ public static partial class Workbench
         ArgumentNullException.ThrowIfNull(encoder);
         ArgumentNullException.ThrowIfNull(options);
         var inner = encoder.Inner;
-        return Border.RunAlone(
+        return Interop.RunAlone(
             () => new Adversaries(Core.Workbench.craft(
                 Evaluation.Report(progress), cancellation, inner, Evaluation.ToCore(options))
                 .OrThrow(cancellation)),
@@ -127,7 +127,7 @@ public static partial class Workbench
     {
         ArgumentNullException.ThrowIfNull(classifier);
         ArgumentNullException.ThrowIfNull(adversaries);
-        return Border.Run(() => TransferResult.Of(Core.AdversariesModule.onto(
+        return Interop.Run(() => TransferResult.Of(Core.Evaluation.AdversarialExamplesModule.onto(
             torch.CPU, FuncConvert.FromFunc(classifier), adversaries.Inner)));
     }
 
@@ -140,7 +140,7 @@ public static partial class Workbench
     /// <param name="options">What to fit the layer on; null for the data set that the images are
     /// from.</param>
     /// <param name="progress">Hears of every step of the fit.</param>
-    /// <param name="cancellation">Stops at the next look at the encoder.</param>
+    /// <param name="cancellation">Checked before every forward pass of the encoder.</param>
     /// <exception cref="AdvContrastException">BadOption: the encoder takes images of another kind; all faults
     /// of the options; missing or damaged data.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
@@ -151,7 +151,7 @@ public static partial class Workbench
         ArgumentNullException.ThrowIfNull(encoder);
         ArgumentNullException.ThrowIfNull(adversaries);
         var inner = encoder.Inner;
-        return Border.RunAlone(
+        return Interop.RunAlone(
             () => TransferResult.Of(Core.Workbench.transfer(
                 Evaluation.Report(progress), cancellation, inner,
                 Evaluation.ToCore(options ?? new EvaluateOptions()), adversaries.Inner)
@@ -169,7 +169,7 @@ public static partial class Workbench
     /// <param name="labels">int64 [n], from 0 to k - 1.</param>
     /// <param name="options">What to attack with; null for FGSM and PGD-20 within Linf 8/255.</param>
     /// <param name="progress">Hears of every batch.</param>
-    /// <param name="cancellation">Stops at the next look at the classifier.</param>
+    /// <param name="cancellation">Checked before every forward pass of the classifier.</param>
     /// <exception cref="ArgumentException">Images, labels and logits do not fit.</exception>
     /// <exception cref="AdvContrastException">All faults of the options.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
@@ -181,7 +181,7 @@ public static partial class Workbench
         ArgumentNullException.ThrowIfNull(classifier);
         ArgumentNullException.ThrowIfNull(images);
         ArgumentNullException.ThrowIfNull(labels);
-        return Border.Run(() => Evaluation.Run(
+        return Interop.Run(() => Evaluation.Run(
             classifier, images, labels, options ?? new EvaluateOptions(), progress, cancellation));
     }
 
@@ -191,7 +191,7 @@ public static partial class Workbench
     /// <param name="labels">As Evaluate's; likewise.</param>
     /// <param name="options">As Evaluate's.</param>
     /// <param name="progress">Hears of every batch.</param>
-    /// <param name="cancellation">Stops at the next look at the classifier.</param>
+    /// <param name="cancellation">Checked before every forward pass of the classifier.</param>
     /// <exception cref="ArgumentException">Images, labels and logits do not fit.</exception>
     /// <exception cref="AdvContrastException">All faults of the options.</exception>
     /// <exception cref="OperationCanceledException">The token asked to stop.</exception>
@@ -203,7 +203,7 @@ public static partial class Workbench
         ArgumentNullException.ThrowIfNull(classifier);
         ArgumentNullException.ThrowIfNull(images);
         ArgumentNullException.ThrowIfNull(labels);
-        return Border.RunAlone(
+        return Interop.RunAlone(
             () => Evaluation.Run(
                 classifier, images, labels, options ?? new EvaluateOptions(), progress, cancellation),
             cancellation);

@@ -86,6 +86,6 @@ public static class Attacking
     {
         var before = Tiny.Live();
         Attack(Threat.L2(0.4)).Dispose();
-        Expect.equal(AdvContrast.Core.Autograd.liveTensors(), before, "live tensors");
+        Expect.equal(AdvContrast.Core.Foundation.Autograd.liveTensors(), before, "live tensors");
     }
 }

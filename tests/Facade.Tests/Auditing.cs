@@ -119,6 +119,6 @@ public static class Auditing
         var before = Tiny.Live();
         Tiny.Wait(Workbench.AuditAsync(encoder, few with { Surrogate = encoder }));
         Audit(Bright);
-        Expect.equal(AdvContrast.Core.Autograd.liveTensors(), before, "live tensors");
+        Expect.equal(AdvContrast.Core.Foundation.Autograd.liveTensors(), before, "live tensors");
     }
 }

@@ -104,7 +104,7 @@ public static class BadInput
         bytes[^1] ^= 1;
         File.WriteAllBytes(file, bytes);
         Check(ErrorCode.Damaged);
-        Expect.equal(AdvContrast.Core.Autograd.liveTensors(), before, "live tensors");
+        Expect.equal(AdvContrast.Core.Foundation.Autograd.liveTensors(), before, "live tensors");
     }
 
     private static void Finished()
@@ -195,8 +195,8 @@ public static class BadInput
 
     private static void EveryCode()
     {
-        var cases = typeof(AdvContrast.Core.Error).GetNestedTypes()
-            .Where(t => t.IsSubclassOf(typeof(AdvContrast.Core.Error)) && !t.Name.StartsWith('_'));
+        var cases = typeof(AdvContrast.Core.Foundation.Error).GetNestedTypes()
+            .Where(t => t.IsSubclassOf(typeof(AdvContrast.Core.Foundation.Error)) && !t.Name.StartsWith('_'));
         var names = cases.Select(t => t.Name).ToHashSet();
         names.ExceptWith(["Interrupted", "Several"]);
         Expect.isTrue(names.SetEquals(Enum.GetNames<ErrorCode>()), string.Join(", ", names));

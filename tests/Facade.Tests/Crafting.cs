@@ -268,6 +268,6 @@ public static class Crafting
             Workbench.Craft(Bright, Grey(), Labels(), Threat.Linf(0.1)).Dispose();
         }
 
-        Expect.equal(AdvContrast.Core.Autograd.liveTensors(), before, "live tensors");
+        Expect.equal(AdvContrast.Core.Foundation.Autograd.liveTensors(), before, "live tensors");
     }
 }

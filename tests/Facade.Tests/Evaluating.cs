@@ -89,6 +89,6 @@ public static class Evaluating
         using var encoder = Pretrained();
         var before = Tiny.Live();
         Tiny.Wait(Workbench.EvaluateAsync(encoder, few));
-        Expect.equal(AdvContrast.Core.Autograd.liveTensors(), before, "live tensors");
+        Expect.equal(AdvContrast.Core.Foundation.Autograd.liveTensors(), before, "live tensors");
     }
 }

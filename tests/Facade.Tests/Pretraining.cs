@@ -228,17 +228,17 @@ public static class Pretraining
         var before = Tiny.Live();
         var options = Tiny.Options with { Out = folder.Path };
         var run = Tiny.Wait(Workbench.PretrainAsync(options with { Method = "acl-ds", Out = null }));
-        Expect.isGreaterThan(AdvContrast.Core.Autograd.liveTensors(), before, "the encoder holds tensors");
+        Expect.isGreaterThan(AdvContrast.Core.Foundation.Autograd.liveTensors(), before, "the encoder holds tensors");
         run.Dispose();
         run.Dispose();
-        Expect.equal(AdvContrast.Core.Autograd.liveTensors(), before, "live tensors after a run");
+        Expect.equal(AdvContrast.Core.Foundation.Autograd.liveTensors(), before, "live tensors after a run");
 
         using var stop = new CancellationTokenSource();
         var stopped = Workbench.PretrainAsync(
             options, new Heard<TrainingProgress>(_ => stop.Cancel()), stop.Token);
         Throws<OperationCanceledException>(() => Tiny.Wait(stopped), "the stop");
-        Expect.equal(AdvContrast.Core.Autograd.liveTensors(), before, "live tensors after a stop");
+        Expect.equal(AdvContrast.Core.Foundation.Autograd.liveTensors(), before, "live tensors after a stop");
         Tiny.Wait(Workbench.ResumeAsync(folder.Path)).Dispose();
-        Expect.equal(AdvContrast.Core.Autograd.liveTensors(), before, "live tensors after going on");
+        Expect.equal(AdvContrast.Core.Foundation.Autograd.liveTensors(), before, "live tensors after going on");
     }
 }

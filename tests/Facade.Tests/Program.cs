@@ -41,7 +41,7 @@ internal static class Tiny
     {
         GC.Collect();
         GC.WaitForPendingFinalizers();
-        return AdvContrast.Core.Autograd.liveTensors();
+        return AdvContrast.Core.Foundation.Autograd.liveTensors();
     }
 }
 

@@ -4,6 +4,12 @@ open System
 open System.IO
 open AdvContrast.Cli
 open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Data
+open AdvContrast.Core.Runs
+open AdvContrast.Core.Evaluation
+open AdvContrast.Core.Reporting
 open Argu
 open FsToolkit.ErrorHandling
 
@@ -46,17 +52,17 @@ module Attack =
         match arguments.TryGetResult AttackArguments.Rows with
         | Some _ when arguments.Contains AttackArguments.Picture |> not ->
             Error(Error.BadOption("--rows", "they are the picture's; name that as well: --picture FILE.png."))
-        | rows -> Configuration.atLeast 1 "--rows" rows |> Result.map (fun () -> Option.defaultValue 8 rows)
+        | rows -> PretrainConfig.atLeast 1 "--rows" rows |> Result.map (fun () -> Option.defaultValue 8 rows)
 
     // What each thing that the attack did comes to, over the images that were right untouched.
-    let private did (images: Adversaries) = [
+    let private did (images: AdversarialExamples) = [
         for name, norm in [ "Linf", Linf; "L2", L2; "L1", L1 ] do
-            "distance, " + name, Adversaries.summary images images.Harm.Distance[norm], "0.####"
-        "forward passes", Adversaries.summary images images.Harm.Forwards, "0.#"
-        "gradients", Adversaries.summary images images.Harm.Gradients, "0.#"
+            "distance, " + name, AdversarialExamples.summary images images.Result.Distance[norm], "0.####"
+        "forward passes", AdversarialExamples.summary images images.Result.Forwards, "0.#"
+        "gradients", AdversarialExamples.summary images images.Result.Gradients, "0.#"
     ]
 
-    let private show asked (images: Adversaries) (fared: (string * Transferred) list) =
+    let private show asked (images: AdversarialExamples) (fared: (string * Transferred) list) =
         let attack = sprintf "%s, %s" images.Attack (Threat.label images.Threat)
         Terminal.table [ "run"; "clean"; attack; "notes" ] [
             for place, (run, (t: Transferred)) in List.indexed fared do
@@ -83,7 +89,7 @@ module Attack =
 
         Coverage.sentences images.About["dataset"] asked images.Coverage |> List.iter Terminal.line
 
-    let private figures from out seconds (images: Adversaries) (fared: (string * Transferred) list) = {|
+    let private figures from out seconds (images: AdversarialExamples) (fared: (string * Transferred) list) = {|
         run = from
         out = (out: string)
         attack = images.Attack
@@ -94,7 +100,7 @@ module Attack =
         coverage = images.Coverage
         probe = images.About["probe"]
         seed = images.Seed
-        flags = Adversaries.flags images
+        flags = AdversarialExamples.flags images
         runs = [
             for run, (t: Transferred) in fared ->
                 {|
@@ -148,7 +154,7 @@ module Attack =
             let first, others = snd runs.Head, runs.Tail
 
             for _, encoder in others do
-                do! Crafting.fits first.Input.Channels encoder |> single
+                do! Generation.fits first.Input.Channels encoder |> single
 
             // The name alone: the file may go to others, and where the run lies is no concern of theirs.
             let name = Path.GetFileName(Path.TrimEndingDirectorySeparator from)
@@ -156,12 +162,12 @@ module Attack =
 
             let! images =
                 Terminal.withBars from (fun report ->
-                    Crafting.ofEncoder about report Terminal.stop first asked)
+                    Generation.ofEncoder about report Terminal.stop first asked)
 
             use images = images
             // The others fit their linear layers on the data that the images are from.
             let dataset = images.About["dataset"]
-            let isRead folder = Catalogue.requireUsed dataset (Some folder) |> Result.isOk
+            let isRead folder = DatasetRegistry.requireUsed dataset (Some folder) |> Result.isOk
 
             let asked = {
                 asked with
@@ -176,11 +182,11 @@ module Attack =
                         Workbench.transfer report Terminal.stop encoder asked images)
                     |> Result.map (fun fared -> run, fared))
 
-            let fared = (from, Adversaries.own images) :: transferred
-            do! Adversaries.save out images |> single
+            let fared = (from, AdversarialExamples.own images) :: transferred
+            do! AdversarialExamples.save out images |> single
             do!
                 picture
-                |> Option.traverseResult (fun path -> Picture.save path rows images)
+                |> Option.traverseResult (fun path -> ImageGrid.save path rows images)
                 |> single
                 |> Result.ignore
             show (arguments.TryGetResult AttackArguments.Images) images fared

@@ -2,14 +2,19 @@ namespace AdvContrast.Cli.Commands
 
 open AdvContrast.Cli
 open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Data
+open AdvContrast.Core.Runs
+open AdvContrast.Core.Audit
 open Argu
 open FsToolkit.ErrorHandling
 
 [<RequireQualifiedAccess>]
 module Audit =
 
-    let private inspection (arguments: ParseResults<AuditArguments>) : Inspection =
-        let usual = Inspection.defaults
+    let private inspection (arguments: ParseResults<AuditArguments>) : AuditRun =
+        let usual = AuditRun.defaults
 
         {
             Dataset = arguments.TryGetResult AuditArguments.Dataset
@@ -35,7 +40,7 @@ module Audit =
         | Verdict.NotRun reason -> reason
         | _ -> Check.told check
 
-    let private show asked (inspected: Inspected) =
+    let private show asked (inspected: AuditedEncoder) =
         Terminal.table [ "check"; "value"; "threshold"; "verdict" ] [
             for check in inspected.Audited.Checks do
                 [ sprintf "%d %s" check.Number check.Name; value check; check.Threshold; verdict check ]

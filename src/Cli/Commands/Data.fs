@@ -1,7 +1,8 @@
 namespace AdvContrast.Cli.Commands
 
 open AdvContrast.Cli
-open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Data
 open Argu
 open FsToolkit.ErrorHandling
 
@@ -10,7 +11,7 @@ module Data =
 
     let private check name folder = result {
         for part, train in [ "training", true; "test", false ] do
-            let! dataset = Catalogue.load name folder train
+            let! dataset = DatasetRegistry.load name folder train
             use dataset = dataset
             let labels = if dataset.IsLabelled then sprintf "%d classes" dataset.Classes else "no labels"
 
@@ -23,7 +24,7 @@ module Data =
 
     let private megabytes (bytes: int64) = sprintf "%.1f" (float bytes / 1e6)
 
-    // The files that were brought.
+    // The downloaded files.
     let private fetch name folder =
         Terminal.withProgress (fun show ->
             let report file (came: int64) (total: int64 option) =
@@ -36,7 +37,7 @@ module Data =
             Fetch.dataset Download.patience name folder report Terminal.stop)
 
     let private get name folder = result {
-        let! listing, choice = Catalogue.find name
+        let! listing, choice = DatasetRegistry.find name
         let! brought = fetch name folder
 
         match brought with
@@ -60,7 +61,7 @@ module Data =
     }
 
     let private list () =
-        for listing in Catalogue.all do
+        for listing in DatasetRegistry.all do
             let folder = if listing.NeedsFolder then "; needs --data DIR" else ""
             Terminal.line (sprintf "%-16s %s%s" listing.Name listing.Summary folder)
 

@@ -3,6 +3,10 @@ namespace AdvContrast.Cli.Commands
 open System.IO
 open AdvContrast.Cli
 open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Methods
+open AdvContrast.Core.Runs
+open AdvContrast.Core.Evaluation
 open Argu
 open FsToolkit.ErrorHandling
 
@@ -13,7 +17,7 @@ module Demo =
 
     /// What both encoders share.
     let private recipe = {
-        Configuration.defaults with
+        PretrainConfig.defaults with
             Network = Some "small"
             Epochs = Some 14
             Batch = Some 256
@@ -25,7 +29,7 @@ module Demo =
 
     // A method without an adversary trains within no threat.
     let private recipeOf recipe name =
-        match Registry.find name with
+        match MethodRegistry.find name with
         | Ok method when Method.hasAdversary method -> { recipe with Method = name; Threat = Some threat }
         | _ -> { recipe with Method = name }
 
@@ -34,7 +38,7 @@ module Demo =
     // The attacks on both, each with its name in the figures.
     let private attacks = [ "fgsm", "fgsm"; "pgd20", "pgd-20:0.125" ]
 
-    let private measure folder (configuration: Configuration) = result {
+    let private measure folder (configuration: PretrainConfig) = result {
         let name = configuration.Method
         let folder = Path.Combine(folder, name)
         let train watch = Workbench.replace folder watch Terminal.stop configuration

@@ -2,7 +2,9 @@ namespace AdvContrast.Cli.Commands
 
 open System.Diagnostics
 open AdvContrast.Cli
-open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Data
+open AdvContrast.Core.Networks
 open AdvContrast.Engine
 open Argu
 open FsToolkit.ErrorHandling
@@ -34,7 +36,7 @@ module Doctor =
                 let constant value = List.replicate (int channels) value
                 let input = { Channels = channels; Mean = constant 0.0; Std = constant 1.0; Classes = 10 }
 
-                match Zoo.find name None with
+                match ModelRegistry.find name None with
                 | Ok build ->
                     for isLow in [ false; true ] do
                         yield! KernelCheck.casesOf (build input [ branch ]) branch isLow true shape

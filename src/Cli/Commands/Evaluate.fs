@@ -3,6 +3,11 @@ namespace AdvContrast.Cli.Commands
 open System.IO
 open AdvContrast.Cli
 open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Data
+open AdvContrast.Core.Runs
+open AdvContrast.Core.Evaluation
 open Argu
 open FsToolkit.ErrorHandling
 
@@ -39,11 +44,11 @@ module Evaluate =
         | Some threat -> sprintf "%s, %s" a.Name (Threat.label threat)
         | None -> a.Name
 
-    let private passes (tally: Tally) =
+    let private passes (tally: AttackCost) =
         sprintf "%d forward passes, %d gradients" tally.Forwards tally.Gradients
 
     // What it took and left, as JSON has it.
-    let private tally (t: Tally) = {|
+    let private tally (t: AttackCost) = {|
         forwards = t.Forwards
         gradients = t.Gradients
         zeroGradients = t.ZeroGradients
@@ -62,7 +67,7 @@ module Evaluate =
 
                 for part in a.Parts do
                     let share = Terminal.percent (float part.Correct / float a.Total)
-                    [ sprintf "  after %s" part.Name; share; ""; passes part.Tally ]
+                    [ sprintf "  after %s" part.Name; share; ""; passes part.Cost ]
         ]
 
         Coverage.sentences measured.Dataset asked measured.Coverage |> List.iter Terminal.line
@@ -99,7 +104,7 @@ module Evaluate =
                 probe = measured.Probe
                 seed = measured.Seed
                 data = arguments.TryGetResult EvaluateArguments.Data
-                weights = Tree.hash (Tree.ofTensors (fst encoder.Weights))
+                weights = TensorTree.hash (TensorTree.ofTensors (fst encoder.Weights))
                 device = string encoder.Device
                 notes = encoder.Notes
                 encoder = encoder.Configuration
@@ -108,16 +113,16 @@ module Evaluate =
                     for a in measured.Accuracies ->
                         {|
                             name = a.Name
-                            attack = Cascade.attack a.Name |> Result.map _.Text |> Result.toOption
+                            attack = AutoAttack.attack a.Name |> Result.map _.Text |> Result.toOption
                             threat = a.Threat |> Option.map Threat.text
                             accuracy = a.Fraction
                             correct = a.Correct
                             low = fst a.Interval
                             high = snd a.Interval
-                            tally = tally a.Tally
+                            tally = tally a.Cost
                             after = [
                                 for part in a.Parts ->
-                                    {| name = part.Name; correct = part.Correct; tally = tally part.Tally |}
+                                    {| name = part.Name; correct = part.Correct; tally = tally part.Cost |}
                             ]
                             flags = a.Flags
                         |}

@@ -2,7 +2,8 @@ namespace AdvContrast.Cli.Commands
 
 open System.IO
 open AdvContrast.Cli
-open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Runs
 open Argu
 open FsToolkit.ErrorHandling
 
@@ -12,7 +13,7 @@ module Export =
     let private save (arguments: ParseResults<ExportArguments>) = result {
         let out = arguments.GetResult ExportArguments.Out
         do! OutputFile.check ".safetensors" (arguments.Contains ExportArguments.Overwrite) out
-        let! device = arguments.GetResult(ExportArguments.Device, "cpu") |> Configuration.device
+        let! device = arguments.GetResult(ExportArguments.Device, "cpu") |> PretrainConfig.device
         let! encoder = Weights.ofRun (Some device) (arguments.GetResult ExportArguments.From)
         use encoder = encoder
         do! Encoder.save out encoder

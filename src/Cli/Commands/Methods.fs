@@ -2,14 +2,15 @@ namespace AdvContrast.Cli.Commands
 
 open System.IO
 open AdvContrast.Cli
-open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Methods
 open Argu
 open FsToolkit.ErrorHandling
 
 [<RequireQualifiedAccess>]
 module Methods =
 
-    let private all: Method list = Registry.methods @ Registry.asPublished
+    let private all: Method list = MethodRegistry.methods @ MethodRegistry.asPublished
 
     // A colon is no character of a file's name everywhere.
     let private file (m: Method) = m.Name.Replace(':', '-') + ".md"
@@ -35,7 +36,7 @@ module Methods =
             Directory.CreateDirectory folder |> ignore
 
             for m in all do
-                File.WriteAllText(Path.Combine(folder, file m), Card.page m)
+                File.WriteAllText(Path.Combine(folder, file m), MethodCard.page m)
 
             File.WriteAllText(Path.Combine(folder, "README.md"), contents)
             Terminal.line (sprintf "%d pages are in %s." (all.Length + 1) folder)
@@ -45,7 +46,7 @@ module Methods =
         | :? System.UnauthorizedAccessException as e -> Error(Error.NotWritable(folder, e.Message))
 
     let private list () =
-        for m in Registry.methods do
+        for m in MethodRegistry.methods do
             let preset = m.Name + ":as-published"
             let also = if all |> List.exists (fun p -> p.Name = preset) then "; also as-published" else ""
             Terminal.line (sprintf "%-21s %s%s" m.Name m.Summary also)
@@ -61,6 +62,8 @@ module Methods =
                 Error.BadOption("--pages", "it writes the cards of all methods; leave it or 'show' out.")
             ]
         | Some name, None ->
-            Registry.find name |> Result.map (Card.text >> Terminal.line) |> Result.mapError List.singleton
+            MethodRegistry.find name
+            |> Result.map (MethodCard.text >> Terminal.line)
+            |> Result.mapError List.singleton
         | None, Some folder -> write folder |> Result.mapError List.singleton
         | None, None -> Ok(list ())

@@ -3,6 +3,10 @@ namespace AdvContrast.Cli.Commands
 open System.IO
 open AdvContrast.Cli
 open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Methods
+open AdvContrast.Core.Training
+open AdvContrast.Core.Runs
 open Argu
 open FsToolkit.ErrorHandling
 
@@ -24,7 +28,7 @@ module Pretrain =
             | None -> Ok(if pairs.IsEmpty then None else Some(Map.ofList pairs)))
 
     // A configuration with the options given laid over it; named: the runs of --given.
-    let private laidOver (arguments: ParseResults<PretrainArguments>) named (start: Configuration) =
+    let private laidOver (arguments: ParseResults<PretrainArguments>) named (start: PretrainConfig) =
         let orElse usual given = Option.defaultValue usual given
         let option given usual = Option.orElse usual given
 
@@ -73,7 +77,7 @@ module Pretrain =
                 show title (float event.At.Step / float event.At.Steps) text))
 
     // The first free folder of the usual name.
-    let private usualFolder (c: Configuration) =
+    let private usualFolder (c: PretrainConfig) =
         let name =
             Path.Combine("runs", sprintf "%s-%s" (c.Method.Replace(':', '-').Replace('/', '-')) c.Dataset)
 
@@ -81,10 +85,10 @@ module Pretrain =
         |> Seq.find (Manifest.existsIn >> not)
 
     // What a reader of the figures must know of the runs that stand for a method's stages.
-    let private warn (c: Configuration) (m: Method) =
+    let private warn (c: PretrainConfig) (m: Method) =
         for stage in m.Before do
             match stage, c.Given |> Option.bind (Map.tryFind (Stage.name stage)) with
-            | Given(name, advice), Some run -> Terminal.line (sprintf "%s is %s: %s" name run advice)
+            | Stage.External(name, advice), Some run -> Terminal.line (sprintf "%s is %s: %s" name run advice)
             | _ -> ()
 
     // Options that a run which is resumed has no use for.
@@ -124,10 +128,10 @@ module Pretrain =
             let! start =
                 match arguments.TryGetResult PretrainArguments.Config with
                 | Some path -> Manifest.configuration path |> single
-                | None -> Ok Configuration.defaults
+                | None -> Ok PretrainConfig.defaults
 
             let c = laidOver arguments named start
-            Registry.find c.Method |> Result.iter (warn c)
+            MethodRegistry.find c.Method |> Result.iter (warn c)
             let folder =
                 arguments.TryGetResult PretrainArguments.Out |> Option.defaultWith (fun () -> usualFolder c)
 

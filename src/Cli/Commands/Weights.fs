@@ -1,7 +1,8 @@
 namespace AdvContrast.Cli.Commands
 
 open AdvContrast.Cli
-open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Runs
 open FsToolkit.ErrorHandling
 
 /// What commands say of weights of another program; a run says all of it itself.
@@ -17,7 +18,7 @@ type WeightsOptions = {
 module Weights =
 
     /// The device that a command is asked to compute on; None where it is not asked.
-    let device (name: string option) = name |> Option.traverseResult Configuration.device
+    let device (name: string option) = name |> Option.traverseResult PretrainConfig.device
 
     /// The encoder of a run, with a word on the terminal where it is an older one.
     let ofRun device path : Result<Encoder, Error> = result {
@@ -27,7 +28,7 @@ module Weights =
     }
 
     let private ofOthers (options: ForeignOptions) device path = result {
-        let! cpu = Configuration.device "cpu"
+        let! cpu = PretrainConfig.device "cpu"
         let! encoder = Pretrained.ofOptions options (Option.defaultValue cpu device) path
         List.iter Terminal.line encoder.Notes
         return encoder

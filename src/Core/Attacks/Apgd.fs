@@ -1,6 +1,10 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Attacks
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Losses
 
 /// How automatic projected gradient descent runs.
 type Apgd = {
@@ -28,7 +32,7 @@ module Apgd =
 
     let private momentum, private rho = 0.75, 0.75
 
-    // Windows between looks at the step size, as (steps made, steps since the last look). The published code
+    // Windows between checks of the step size, as (steps made, steps since the last check). The published code
     // counts whole steps, which for few steps is not the paper's rounding up of fractions of the run.
     let private windows steps =
         let part percent = max 1 (percent * steps / 100)
@@ -41,12 +45,12 @@ module Apgd =
                 let next = max (part 6) (window - part 3)
                 Some((made, window), (made + next, next)))
 
-    /// The numbers of completed steps at which the step size is looked at (section 3, in whole steps).
+    /// The numbers of completed steps at which the step size is checked (section 3, in whole steps).
     let checkpoints steps = windows steps |> List.map fst
 
-    let private recall (memory: Tree) name otherwise =
+    let private recall (memory: TensorTree) name otherwise =
         match Map.tryFind name memory with
-        | Some(Value x) -> x
+        | Some(Leaf.Tensor x) -> x
         | _ -> otherwise ()
 
     let private choose (mask: Tensor) (whereTrue: Tensor) whereFalse =
@@ -84,18 +88,18 @@ module Apgd =
                     now.BestValue,
                     zeros ()
 
-            let stride = Ball.steepest threat.Norm gradient * Shape.perSample gradient step
-            let ahead = Ball.project threat now.Origin (x + stride)
+            let stride = Projection.steepest threat.Norm gradient * Shape.perSample gradient step
+            let ahead = Projection.project threat now.Origin (x + stride)
             let share = if now.Index = 0 then 1.0 else momentum
 
             x + (ahead - x) * share + (x - from) * (1.0 - share),
             Map [
-                "step", Value step
-                "from", Value x
-                "value", Value now.Value
-                "rises", Value rises
-                "halved", Value halved
-                "best", Value best
+                "step", Leaf.Tensor step
+                "from", Leaf.Tensor x
+                "value", Leaf.Tensor now.Value
+                "rises", Leaf.Tensor rises
+                "halved", Leaf.Tensor halved
+                "best", Leaf.Tensor best
             ]
 
     // How many coordinates have moved; what rounding leaves of a coordinate does not count.
@@ -142,10 +146,11 @@ module Apgd =
             let rank = ((1.0 - share) * float d).floor().clamp(0.0.ToScalar(), (float (d - 1L)).ToScalar())
             let least = ascending.gather (1L, rank.``to``(torch.int64).unsqueeze 1L)
             let direction = flat.sign () * size.ge least
-            let reach = step.``to`` (flat.dtype) / (Ball.length L1 direction).clamp_min(1e-10.ToScalar())
+            let reach =
+                step.``to`` (flat.dtype) / (Projection.length L1 direction).clamp_min(1e-10.ToScalar())
 
             x + (direction * Shape.perSample direction reach).reshape x.shape,
-            Map [ "step", Value step; "share", Value share; "support", Value held ]
+            Map [ "step", Leaf.Tensor step; "share", Leaf.Tensor share; "support", Leaf.Tensor held ]
 
     let private text how =
         let passes = if how.Passes = 1 then "" else sprintf ", %d passes each" how.Passes
@@ -169,12 +174,12 @@ module Apgd =
     }
 
     /// One stage of the ascent in L1, in the threat's ball. given: whether it begins at a point that another
-    /// found, whose sparsity it goes on with, or at noise.
+    /// found, whose sparsity it continues with, or at noise.
     let stage given steps = stageOf defaults given steps
 
     /// The ascent for a norm. Linf and L2: from a point on the sphere, along signs or unit gradients, with
     /// momentum; at each checkpoint a sample whose value rose in at most three quarters of the steps since
-    /// the last, or whose best has not moved since one that left its step alone, halves its step and goes on
+    /// the last, or whose best has not moved since one that left its step alone, halves its step and continues
     /// from its best point. Every run takes all its steps: the last success is stored.
     /// L1: AutoAttack's three stages, in balls of 3, 2 and 1 radii, of three, three and four tenths of the
     /// steps, along sparse signs.
@@ -233,7 +238,7 @@ module Apgd =
         attack "DLR" how (fun victims classes ->
             let least = if victims.Targets.IsSome then 4L else 3L
 
-            let objective logits (aim: Aim) =
+            let objective logits (aim: AttackContext) =
                 match aim.Targets with
                 | Some targets -> towards classes logits aim.Labels targets
                 | None when classes >= least -> Dlr.perSample logits aim.Labels
@@ -261,13 +266,13 @@ module Apgd =
             let objectives =
                 if victims.Targets.IsSome then
                     [
-                        fun logits (aim: Aim) ->
+                        fun logits (aim: AttackContext) ->
                             towards classes logits aim.Labels (Option.defaultValue aim.Labels aim.Targets)
                     ]
                 else
                     [
                         for place in 0L .. int64 (min targets others) - 1L ->
-                            fun logits (aim: Aim) ->
+                            fun logits (aim: AttackContext) ->
                                 (Logits.rivals aim.Clean aim.Labels).select(1L, place)
                                 |> towards classes logits aim.Labels
                     ]

@@ -1,10 +1,14 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Attacks
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Losses
 
-/// What a loss may look at besides the logits, one row a sample.
+/// Arguments of an attack loss besides the logits, one row a sample.
 [<NoEquality; NoComparison>]
-type Aim = {
+type AttackContext = {
     /// int64 [n].
     Labels: Tensor
     /// Labels to reach, int64 [n]; None for an untargeted attack.
@@ -13,20 +17,20 @@ type Aim = {
     Clean: Tensor
 }
 
-/// How a gradient attack goes about its victims.
+/// Recipe of a gradient attack.
 [<NoEquality; NoComparison>]
-type Plan = {
-    Ascent: Ascent
-    /// What is raised, one after another, each in as many runs as the ascent has restarts: of logits [n; k],
+type AttackRecipe = {
+    Ascent: GradientAttack
+    /// Objectives to maximise, one after another, each in as many runs as the attack has restarts: of logits [n; k],
     /// one value a sample. At least one.
-    Objectives: (Tensor -> Aim -> Tensor) list
-    /// What a reader must know of the plan: a harm's first flags.
+    Objectives: (Tensor -> AttackContext -> Tensor) list
+    /// Flags that every result of the recipe has.
     Notes: Set<string>
 }
 
 /// The images under attack.
 [<NoEquality; NoComparison>]
-type Victims = {
+type AttackBatch = {
     /// One id a sample: what it draws depends on its id alone.
     Ids: int64[]
     /// [n; c; h; w], floating point, within the threat's box.
@@ -37,9 +41,9 @@ type Victims = {
     Targets: Tensor option
 }
 
-/// What an attack did, sample by sample. The tensors belong to the caller's scope.
+/// The result of an attack, one row a sample. The tensors belong to the caller's scope.
 [<NoEquality; NoComparison>]
-type Harm = {
+type AttackResult = {
     /// The adversarial image where the attack succeeded; else the one of the highest loss, or from an attack
     /// that looks for the nearest image the original: [n; c; h; w].
     Images: Tensor
@@ -48,7 +52,7 @@ type Harm = {
     Success: Tensor
     /// How far the stored image is from the original, in each norm: [n].
     Distance: Map<Norm, Tensor>
-    /// Points looked at before the first success, counting from 0 for the clean image; -1 for none: int64
+    /// Points evaluated before the first success, counting from 0 for the clean image; -1 for none: int64
     /// [n].
     FirstSuccess: Tensor
     /// Forward passes that each sample took part in, and gradients that were taken of it: int64 [n].
@@ -66,14 +70,14 @@ type Harm = {
 }
 
 /// An attack on a classifier.
-type Attack = Named<Draw -> Threat -> Classifier -> Victims -> Harm>
+type Attack = Named<Rng -> Threat -> Classifier -> AttackBatch -> AttackResult>
 
 [<RequireQualifiedAccess>]
-module internal Victims =
+module internal AttackBatch =
 
     /// Those in some rows.
-    let pick (rows: int64[]) (victims: Victims) : Victims =
-        let own = Ledger.pick rows
+    let pick (rows: int64[]) (victims: AttackBatch) : AttackBatch =
+        let own = AttackLog.pick rows
 
         {
             Ids = rows |> Array.map (fun row -> victims.Ids[int row])
@@ -113,13 +117,13 @@ module Attack =
     // or else the loss.
     let internal won ledger (rows: int64[]) (value: Tensor option) logits labels targets =
         Scope.value (fun () ->
-            let answered = Soundness.answered logits
+            let answered = ModelSanity.answered logits
             let won = succeeded logits answered labels targets
             let value = value |> Option.map _.isfinite().logical_or(answered.logical_not ())
             let found = torch.stack (ResizeArray [ won; answered; Option.defaultValue answered value ])
-            let found = Ledger.bools found |> Array.chunkBySize rows.Length
-            Ledger.note ledger NotFinite.Logits rows found[1]
-            if value.IsSome then Ledger.note ledger NotFinite.Loss rows found[2]
+            let found = AttackLog.bools found |> Array.chunkBySize rows.Length
+            AttackLog.note ledger NotFinite.Logits rows found[1]
+            if value.IsSome then AttackLog.note ledger NotFinite.Loss rows found[2]
             found[0])
 
     /// The images that an attack leaves undecided, neither robust nor broken: those whose logits were not
@@ -133,20 +137,20 @@ module Attack =
 
     /// How far images are from their originals, in each norm.
     let distances (original: Tensor) (images: Tensor) =
-        norms |> List.map (fun norm -> norm, Ball.distance norm original images) |> Map.ofList
+        norms |> List.map (fun norm -> norm, Projection.distance norm original images) |> Map.ofList
 
     /// Distances and success of stored images, recomputed from the images themselves.
-    let judge (classifier: Classifier) (victims: Victims) (images: Tensor) =
+    let judge (classifier: Classifier) (victims: AttackBatch) (images: Tensor) =
         use _ = torch.no_grad ()
         let logits = classifier images
-        let answered = Soundness.answered logits
+        let answered = ModelSanity.answered logits
         let success = succeeded logits answered victims.Labels victims.Targets
         answered.Dispose()
         logits.Dispose()
         success, distances victims.Images images
 
-    /// What every attack begins with: a look at the untouched images. Result: their logits, without gradient.
-    let internal first (ledger: Ledger) (classifier: Classifier) (victims: Victims) =
+    /// The first evaluation of every attack, on the clean images. Result: their logits, without gradient.
+    let internal first (ledger: AttackLog) (classifier: Classifier) (victims: AttackBatch) =
         let logits =
             Scope.tensor (fun () ->
                 use _ = torch.no_grad ()
@@ -156,14 +160,14 @@ module Attack =
         let fits (labels: Tensor) name = Logits.labelled "classifier" logits name labels
         fits victims.Labels "labels"
         victims.Targets |> Option.iter (fun targets -> fits targets "targets")
-        if Soundness.areProbabilities logits then ledger.Flags.Add Soundness.probabilities |> ignore
+        if ModelSanity.areProbabilities logits then ledger.Flags.Add ModelSanity.probabilities |> ignore
 
-        won ledger rows None logits victims.Labels victims.Targets |> Ledger.look ledger 1L 0L rows
+        won ledger rows None logits victims.Labels victims.Targets |> AttackLog.look ledger 1L 0L rows
 
         logits
 
     /// The report on what is stored; success as given.
-    let internal close (ledger: Ledger) (victims: Victims) success : Harm =
+    let internal close (ledger: AttackLog) (victims: AttackBatch) success : AttackResult =
         let counts (values: int64[]) = torch.tensor(values).``to`` victims.Images.device
 
         {
@@ -179,36 +183,36 @@ module Attack =
         }
 
     /// The same, with success looked up on what is stored.
-    let internal closeJudged (ledger: Ledger) classifier (victims: Victims) =
+    let internal closeJudged (ledger: AttackLog) classifier (victims: AttackBatch) =
         judge classifier victims ledger.Stored |> fst |> close ledger victims
 
     /// An attack by what it does to images: every attack is made here. Images must be float32 or float64,
     /// finite and within the threat's box, and the classifier is given a copy of them; ArgumentException
     /// else.
-    let create text (run: Draw -> Threat -> Classifier -> Victims -> Harm) : Attack =
+    let create text (run: Rng -> Threat -> Classifier -> AttackBatch -> AttackResult) : Attack =
         Named.create text (fun draw threat classifier victims ->
-            Ball.requireInBox "images" threat victims.Images
+            Projection.requireInBox "images" threat victims.Images
             Scope.keeping tensors (fun () -> run draw threat (Classifier.guarded classifier) victims))
 
     /// A gradient attack as an evaluation (Carlini et al. 2019): every visited point is tested, the clean
-    /// image and the start among them, but for those of ascents in a wider ball that another goes on from;
+    /// image and the start among them, but for those of ascents in a wider ball that another continues from;
     /// solved samples leave the batch, at once or at the end of the run as the ascent says; further runs go
     /// on with survivors alone. What a sample meets depends on its id alone, never on its batch.
     ///
-    /// Where the ascent looks at a point in several passes, for a classifier that answers by chance, the
-    /// point is a success where it wins more than half of them; the clean image is looked at once, and so is,
+    /// Where the attack evaluates a point in several passes, for a classifier that answers by chance, the
+    /// point is a success where it wins more than half of them; the clean image is evaluated once, and so is,
     /// after all, the stored image, whose verdict counts.
     ///
     /// plan: what to run, from the threat, the victims and the number of classes.
-    let planned text (plan: Threat -> Victims -> int64 -> Plan) : Attack =
+    let planned text (plan: Threat -> AttackBatch -> int64 -> AttackRecipe) : Attack =
         create text (fun draw threat classifier victims ->
-            let ledger = Ledger.start victims.Images
+            let ledger = AttackLog.start victims.Images
             let clean = first ledger classifier victims
             let plan = plan threat victims clean.shape[1]
             ledger.Flags.UnionWith plan.Notes
 
             let see objective (rows: int64[]) x =
-                let own = Ledger.pick rows
+                let own = AttackLog.pick rows
                 let logits: Tensor = classifier x
 
                 let aim = {
@@ -223,20 +227,20 @@ module Attack =
             plan.Objectives
             |> List.collect (List.replicate plan.Ascent.Restarts)
             |> List.map see
-            |> Climb.runs plan.Ascent ledger draw threat victims.Images
+            |> SurvivorLoop.runs plan.Ascent ledger draw threat victims.Images
 
             closeJudged ledger classifier victims)
 
     /// What raising a loss away from the labels is or, where there are targets, lowering it towards those.
     /// loss: of logits [n; k] and labels [n], one value a sample.
-    let against (loss: Tensor -> Tensor -> Tensor) (logits: Tensor) (aim: Aim) =
+    let against (loss: Tensor -> Tensor -> Tensor) (logits: Tensor) (aim: AttackContext) =
         match aim.Targets with
         | None -> loss logits aim.Labels
         | Some target -> (loss logits target).neg()
 
     /// The attack that raises one loss by one ascent: away from the labels or, where there are targets,
     /// towards those.
-    let ofAscent loss (ascent: Ascent) : Attack =
+    let ofAscent loss (ascent: GradientAttack) : Attack =
         planned ascent.Text (fun _ _ _ -> {
             Ascent = ascent
             Objectives = [ against loss ]
@@ -261,31 +265,31 @@ module Attack =
             })
 
     /// FGSM (Goodfellow et al. 2015): one whole step from the image.
-    let fgsm = ofAscent CrossEntropy.perSample Ascent.fgsm
+    let fgsm = ofAscent CrossEntropy.perSample GradientAttack.fgsm
 
     /// PGD on cross-entropy (Madry et al. 2018). step: in radii.
-    let pgd step steps = ofAscent CrossEntropy.perSample (Ascent.pgd step steps)
+    let pgd step steps = ofAscent CrossEntropy.perSample (GradientAttack.pgd step steps)
 
     /// PGD on the margin, the "CW" of robustness tables (Madry et al. 2018): Carlini and Wagner's loss
     /// without their attack. step: in radii.
     let cwPgd step steps =
         ofAscent Margin.perSample {
-            Ascent.pgd step steps with
+            GradientAttack.pgd step steps with
                 Text = sprintf "CW-PGD-%d, step %g radii" steps step
         }
 
     /// PGD on how far the prediction is from the clean one (<c>Trades.divergence</c>): TRADES' inner attack
-    /// (Zhang et al. 2019). It looks at no label but for the verdict, so targets do not steer it. step: in
+    /// (Zhang et al. 2019). Its loss uses no label, so targets do not steer it. step: in
     /// radii.
     let trades step steps =
-        let ascent = Ascent.trades step steps
+        let ascent = GradientAttack.trades step steps
 
         planned (ascent.Text + ", divergence") (fun _ _ _ -> {
             Ascent = ascent
-            Objectives = [ fun logits (aim: Aim) -> Trades.divergence aim.Clean logits ]
+            Objectives = [ fun logits (aim: AttackContext) -> Trades.divergence aim.Clean logits ]
             Notes = Set.empty
         })
 
     /// MI-FGSM (Dong et al. 2018) on cross-entropy, with decay 1. step: in radii; one over steps as
     /// published.
-    let miFgsm step steps = ofAscent CrossEntropy.perSample (Ascent.momentum 1.0 step steps)
+    let miFgsm step steps = ofAscent CrossEntropy.perSample (GradientAttack.momentum 1.0 step steps)

@@ -1,9 +1,10 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Attacks
 
 open TorchSharp
+open AdvContrast.Core.Foundation
 
 /// Carlini and Wagner's L2 attack (2017, section VI.A), at one weight c of the missing margin or with a
-/// search for the best (<c>CarliniWagnerRun</c>). It is bound to no radius, and looks for the nearest image
+/// search for the best (<c>CarliniWagnerSearch</c>). It is bound to no radius, and looks for the nearest image
 /// instead; the threat gives the box. Images that are misclassified as they are stay so. Success is that of
 /// the stored image, however far it is: <c>Attack.within</c> holds it to a radius.
 // The type stands in another file.
@@ -34,26 +35,26 @@ module CarliniWagner =
     let private atUpper bracket = { bracket with Now = min highest bracket.High }
 
     // One run over the images that are not misclassified as they are. Writes down what it finds, and says how
-    // near the nearest success is now, and where each sample's search goes on.
-    let private round' how threat classifier (victims: Victims) ledger (rows: int64[]) nearest brackets =
+    // near the nearest success is now, and where each sample's search continues.
+    let private round' how threat classifier (victims: AttackBatch) ledger (rows: int64[]) nearest brackets =
         Scope.value (fun () ->
-            let some = Victims.pick rows victims
+            let some = AttackBatch.pick rows victims
             let weights = torch.tensor(brackets |> Array.map _.Now).``to`` some.Images.device
             let weights = weights.``to`` some.Images.dtype
-            let run, distances = CarliniWagnerRun.make how threat classifier some weights
-            Ledger.join ledger rows run
+            let run, distances = CarliniWagnerSearch.make how threat classifier some weights
+            AttackLog.join ledger rows run
             let distances = distances.``to``(torch.float64).cpu().data<float>().ToArray()
-            let better = Array.map2 (<) distances nearest |> Ledger.places true
-            Ledger.store ledger (better |> Array.map (fun place -> rows[int place])) better run.Stored
+            let better = Array.map2 (<) distances nearest |> AttackLog.places true
+            AttackLog.store ledger (better |> Array.map (fun place -> rows[int place])) better run.Stored
 
             Array.map2 min distances nearest,
             Array.map2 narrowed (distances |> Array.map System.Double.IsFinite) brackets)
 
     let private searching text rounds (how: CarliniWagner) : Attack =
         Attack.create text (fun _ threat classifier victims ->
-            let ledger = Ledger.start victims.Images
+            let ledger = AttackLog.start victims.Images
             Scope.value (fun () -> Attack.first ledger classifier victims |> ignore)
-            let rows = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
+            let rows = AttackLog.unsolved ledger (Array.init victims.Ids.Length int64)
 
             let go (nearest, brackets) round =
                 let last = round = rounds && rounds >= 10

@@ -1,6 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Attacks
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
 /// Anything that maps images [n; c; h; w] to logits [n; k], differentiable in the images. The images' range
 /// is the threat's box: [0, 1], where nothing else is said.

@@ -1,6 +1,10 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Attacks
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Losses
 
 /// The fast adaptive boundary attack, FAB, and its targeted form FAB-T (Croce and Hein 2020, "Minimally
 /// distorted adversarial examples with a fast adaptive boundary attack" and "Reliable evaluation of
@@ -33,16 +37,16 @@ module Fab =
 
             let direction =
                 match threat.Norm with
-                | Linf -> Draw.uniform shape draw * 2.0 - 1.0
-                | _ -> Draw.normal shape draw
+                | Linf -> Rng.uniform shape draw * 2.0 - 1.0
+                | _ -> Rng.normal shape draw
 
             let direction = direction.``to``(origin.device).``to``(origin.dtype)
-            let length = (Ball.length threat.Norm direction).clamp_min(1e-12.ToScalar())
+            let length = (Projection.length threat.Norm direction).clamp_min(1e-12.ToScalar())
             let far = nearest.clamp_max (threat.Radius.ToScalar()) * 0.5
-            origin + direction * Shape.perSample direction (far / length) |> Ball.boxed threat)
+            origin + direction * Shape.perSample direction (far / length) |> Projection.boxed threat)
 
     // The borders of each run, as [n; r] each, for the images that are attacked.
-    let private borders (how: Fab) (logits: Tensor) (victims: Victims) =
+    let private borders (how: Fab) (logits: Tensor) (victims: AttackBatch) =
         match victims.Targets, how.Targets with
         | Some targets, _ -> [ targets.unsqueeze 1L ]
         | None, count ->
@@ -54,34 +58,41 @@ module Fab =
                 List.init (min count (int rivals.shape[1])) (fun rank -> rivals.narrow (1L, int64 rank, 1L))
 
     // What a reader must know of the borders.
-    let private notes (how: Fab) classes (victims: Victims) =
+    let private notes (how: Fab) classes (victims: AttackBatch) =
         match how.Targets with
         | Some count when victims.Targets.IsNone && classes - 1 < count -> [
             Apgd.fewerTargets (classes - 1) count
           ]
         | _ -> []
 
-    let private search radiusOf (how: Fab) (draw: Draw) threat (classifier: Classifier) (victims: Victims) =
-        let found = FabRun.start victims.Images
-        let ledger, radius = found.Ledger, (radiusOf threat: float option)
+    let private search
+        radiusOf
+        (how: Fab)
+        (draw: Rng)
+        threat
+        (classifier: Classifier)
+        (victims: AttackBatch)
+        =
+        let found = FabSearch.start victims.Images
+        let ledger, radius = found.Log, (radiusOf threat: float option)
         let logits = Attack.first ledger classifier victims
         ledger.Flags.UnionWith(notes how (int logits.shape[1]) victims)
 
         let borders = List.indexed (borders how logits victims)
-        let right = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
+        let right = AttackLog.unsolved ledger (Array.init victims.Ids.Length int64)
 
         for (border, rivals), number in List.allPairs borders [ 0 .. how.Restarts - 1 ] do
             // Without a radius all go on to the end.
-            let rows = if radius.IsSome then Ledger.unsolved ledger right else right
+            let rows = if radius.IsSome then AttackLog.unsolved ledger right else right
 
             if rows.Length > 0 then
                 Scope.value (fun () ->
-                    let pick = Ledger.pick rows
+                    let pick = AttackLog.pick rows
                     let origin = pick victims.Images
                     let purpose = sprintf "border %d/restart %d" border number
-                    let draw = Draw.pick rows draw |> Draw.sub purpose
+                    let draw = Rng.pick rows draw |> Rng.sub purpose
 
-                    FabRun.descend how threat radius classifier found {
+                    FabSearch.descend how threat radius classifier found {
                         Rows = rows
                         Origin = origin
                         Labels = pick victims.Labels
@@ -97,7 +108,7 @@ module Fab =
         Attack.closeJudged ledger classifier victims
 
     let private named radiusOf (how: Fab) : Attack =
-        FabRun.check how
+        FabSearch.check how
 
         let kind =
             match how.Targets with

@@ -1,238 +1,131 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Attacks
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
 
-/// The one template behind every gradient attack, in training and in evaluation. It takes gradients with
-/// respect to images alone; the parameters' gradients are neither computed nor touched.
+/// Where a gradient attack begins.
+type Start =
+    /// The image itself.
+    | AtInput
+    /// Uniform in the ball; clipped says whether the first gradient is taken inside the pixel box.
+    | Uniform of clipped: bool
+    /// On the sphere of the threat's radius, then clipped to the box: along a direction drawn uniformly in
+    /// the cube (Linf) or from a normal distribution (L2, L1).
+    | Sphere
+    /// The image plus normal noise of this standard deviation, in pixel units. The first gradient is taken
+    /// there, in ball and box or not.
+    | Gaussian of float
+    /// The same, projected into ball and box.
+    | GaussianInside of float
+
+/// Which of the visited points is the result: the last, or for each sample the one of the highest objective.
+type Keep =
+    | Last
+    | Best
+
+/// Objective to maximise: images to one value a sample [n], or 0-dim where the samples act together.
+type Objective = Tensor -> Tensor
+
+/// The state of a gradient attack that a step rule sees; everything is per sample, as [n] or [n; c; h; w].
+[<NoEquality; NoComparison>]
+type Iterate = {
+    /// Steps made so far.
+    Index: int
+    Origin: Tensor
+    X: Tensor
+    Previous: Tensor
+    /// The objective at X and its gradient there.
+    Value: Tensor
+    Gradient: Tensor
+    BestX: Tensor
+    BestValue: Tensor
+    BestGradient: Tensor
+    /// State of the step rule itself, one row a sample.
+    Memory: TensorTree
+}
+
+/// A gradient attack as a value: start, next iterate, steps, restarts, what to keep. The template projects.
+[<NoEquality; NoComparison>]
+type GradientAttack = {
+    Text: string
+    Start: Start
+    Steps: int
+    Restarts: int
+    /// Passes at each point, whose values and gradients are averaged (expectation
+    /// over transformation; Athalye et al. 2018). 1, unless the objective answers by chance.
+    Passes: int
+    Keep: Keep
+    /// In an evaluation, whether a sample leaves a run at its first success; else it runs to the end, and
+    /// its last success is stored. In training no run stops early.
+    EarlyStop: bool
+    /// Optional warm start: run this attack first in a ball `factor` times larger and start from its best point,
+    /// projected into this attack's ball.
+    After: (float * GradientAttack) option
+    /// The next point before projection, and the rule's memory after it.
+    Next: Threat -> Iterate -> Tensor * TensorTree
+}
+
 [<RequireQualifiedAccess>]
 module GradientAttack =
 
-    // The threat that an earlier ascent has, so many radii wide.
-    let internal widened radii threat = { threat with Radius = radii * threat.Radius }
+    // One step of `fraction` radii along the steepest direction of the norm.
+    let private climb fraction threat iterate =
+        iterate.X + Projection.steepest threat.Norm iterate.Gradient * (fraction * threat.Radius),
+        iterate.Memory
 
-    // The first point of an ascent that goes on from no other.
-    let private own threat (ascent: Ascent) draw (origin: Tensor) =
-        Scope.tensor (fun () ->
-            let noise (make: int64 list -> Draw -> Tensor) =
-                (make (List.ofArray origin.shape[1..]) draw).``to``(origin.device).``to``(origin.dtype)
-
-            match ascent.Start with
-            | AtInput -> origin.alias ()
-            | Uniform clipped ->
-                let x = Ball.randomStart threat draw origin
-                if clipped then Ball.project threat origin x else x
-            | Sphere ->
-                let direction =
-                    match threat.Norm with
-                    | Linf -> noise Draw.uniform * 2.0 - 1.0
-                    | L2
-                    | L1 -> noise Draw.normal
-
-                let length = (Ball.length threat.Norm direction).clamp_min(1e-12.ToScalar())
-
-                origin + direction * Shape.perSample direction (threat.Radius / length)
-                |> Ball.project threat origin
-            | Gaussian deviation -> origin + noise Draw.normal * deviation
-            | GaussianInside deviation ->
-                origin + noise Draw.normal * deviation |> Ball.project threat origin)
-
-    /// The first point for each image, as the ascent's start says; of one that goes on from another, that
-    /// other's, in its wider ball.
-    let rec start threat (ascent: Ascent) draw (origin: Tensor) =
-        match ascent.After with
-        | None -> own threat ascent draw origin
-        | Some(radii, earlier) -> start (widened radii threat) earlier draw origin
-
-    // Whether the first point may lie where the threat does not allow it: a place to take a gradient at, not
-    // a result.
-    let internal strays ascent =
-        match ascent.After, ascent.Start with
-        | None, (Uniform false | Gaussian _) -> true
-        | _ -> false
-
-    /// The gradient of a sum of values at a leaf of their graph; zeros where no graph leads there, as with a
-    /// classifier that detaches its answers: attacks then see a zero gradient, and say so.
-    let internal slope keepGraph (values: Tensor) (leaf: Tensor) : Tensor =
-        Scope.tensor (fun () ->
-            let total = values.sum ()
-
-            if total.requires_grad then Autograd.grad keepGraph total [ leaf ] else [ None ]
-            |> List.head
-            |> Option.defaultWith (fun () -> torch.zeros_like leaf))
-
-    /// A gradient whose entries that are not finite are 0, so that a step does not go along them.
-    let internal calm (gradient: Tensor) = gradient.nan_to_num (0.0, 0.0, 0.0)
-
-    /// The objective at x and, where asked for, its gradient there, zero where the objective does not depend
-    /// on x. A value without dimension counts for every sample: they rise together.
-    let look wantGradient (objective: Objective) (x: Tensor) : Tensor * Tensor option =
-        use scope = torch.NewDisposeScope()
-
-        if wantGradient then
-            use _ = torch.enable_grad ()
-            let leaf = x.detach().requires_grad_ true
-            let value = objective leaf
-            let gradient = slope false value leaf
-            let value = value.detach().expand [| x.shape[0] |]
-            scope.MoveToOuter<Tensor> value, Some(scope.MoveToOuter<Tensor> gradient)
-        else
-            use _ = torch.no_grad ()
-            scope.MoveToOuter<Tensor>((objective x).expand [| x.shape[0] |]), None
-
-    /// The means of value and gradient over several looks at the same point, for an objective that answers by
-    /// chance. ArgumentException where passes is below 1.
-    let averaged passes wantGradient objective x =
-        if passes < 1 then
-            invalidArg (nameof passes) (sprintf "1 pass or more was expected, got %d." passes)
-
-        let both (value: Tensor, gradient: Tensor option) = seq {
-            value
-            yield! Option.toList gradient
-        }
-
-        let add (value: Tensor, gradient: Tensor option) _ =
-            let sum =
-                Scope.keeping both (fun () ->
-                    let value', gradient' = look wantGradient objective x
-                    value + value', Option.map2 (fun (g: Tensor) (g': Tensor) -> g + g') gradient gradient')
-
-            both (value, gradient) |> Scope.release (both sum)
-            sum
-
-        let one = look wantGradient objective x
-
-        if passes = 1 then
-            one
-        else
-            let value, gradient = List.fold add one [ 2..passes ]
-            let mean (sum: Tensor) = sum.div_ ((float passes).ToScalar())
-            mean value, Option.map mean gradient
-
-    /// The tensors of an iterate.
-    let tensors iterate = seq {
-        iterate.Origin
-        iterate.X
-        iterate.Previous
-        iterate.Value
-        iterate.Gradient
-        iterate.BestX
-        iterate.BestValue
-        iterate.BestGradient
-        yield! Tree.tensors iterate.Memory
-    }
-
-    /// The state of an attack that has looked at its first point. Any number is better than a value that is
-    /// none.
-    let first (origin: Tensor) x (value: Tensor, gradient) = {
-        Index = 0
-        Origin = origin
-        X = x
-        Previous = x
-        Value = value
-        Gradient = gradient
-        BestX = x
-        BestValue = value.masked_fill (value.isnan (), System.Double.NegativeInfinity.ToScalar())
-        BestGradient = gradient
-        Memory = Map.empty
-    }
-
-    /// The next point, projected about the original, with the rule's memory after it.
-    let next threat (ascent: Ascent) iterate =
-        let x, memory = ascent.Next threat iterate
-        Ball.project threat iterate.Origin x, memory
-
-    /// The state after looking at the next point; for each sample the better of the two stays best.
-    let advance iterate x memory (value: Tensor, gradient: Tensor) =
-        let better = value.gt iterate.BestValue
-        let pick (now: Tensor) (before: Tensor) = torch.where (Shape.perSample now better, now, before)
+    /// Projected gradient ascent (Madry et al. 2018). step: in radii, so that a recipe fits every threat (the
+    /// usual 2/255 at radius 8/255 is 0.25); from a uniform start, last iterate.
+    let pgd step steps =
+        Shape.nonNegative (nameof step) step
 
         {
-            iterate with
-                Index = iterate.Index + 1
-                X = x
-                Previous = iterate.X
-                Value = value
-                Gradient = gradient
-                BestX = pick x iterate.BestX
-                BestValue = torch.where (better, value, iterate.BestValue)
-                BestGradient = pick gradient iterate.BestGradient
-                Memory = memory
+            Text = sprintf "PGD-%d, step %g radii" steps step
+            Start = Uniform true
+            Steps = steps
+            Restarts = 1
+            Passes = 1
+            Keep = Last
+            EarlyStop = true
+            After = None
+            Next = climb step
         }
 
-    /// Some of the samples, by row.
-    let select (rows: Tensor) iterate =
-        let take (x: Tensor) = x.index_select (0L, rows)
+    /// The fast gradient method (Goodfellow et al. 2015): one step of a whole radius from the image itself.
+    let fgsm = { pgd 1.0 1 with Text = "FGSM"; Start = AtInput }
+
+    /// The inner attack of TRADES (Zhang et al. 2019) and MART (Wang et al. 2020): projected gradient ascent
+    /// from normal noise of 0.001 about the image, last iterate; published with 10 steps. TRADES raises
+    /// <c>Trades.divergence</c> from the clean prediction, MART cross-entropy. step: in radii.
+    let trades step steps = {
+        pgd step steps with
+            Text = sprintf "PGD-%d from noise of 0.001, step %g radii" steps step
+            Start = Gaussian 0.001
+    }
+
+    /// The fast gradient method with momentum (Dong et al. 2018, algorithm 1): steps along the sum of all
+    /// gradients so far, each over its L1 length, older ones worth less by decay a step; from the image
+    /// itself, last iterate. Published with decay 1, 10 steps and a step of one radius over their number.
+    /// decay: 0 or more; step: in radii.
+    let momentum decay step steps =
+        Shape.nonNegative (nameof decay) decay
+
+        let next threat iterate =
+            let lengths = (Projection.length L1 iterate.Gradient).clamp_min(1e-12.ToScalar())
+            let pull = iterate.Gradient / Shape.perSample iterate.Gradient lengths
+
+            let velocity =
+                match Map.tryFind "velocity" iterate.Memory with
+                | Some(Leaf.Tensor before) -> before * decay + pull
+                | _ -> pull
+
+            let x = iterate.X + Projection.steepest threat.Norm velocity * (step * threat.Radius)
+            x, Map [ "velocity", Leaf.Tensor velocity ]
 
         {
-            iterate with
-                Origin = take iterate.Origin
-                X = take iterate.X
-                Previous = take iterate.Previous
-                Value = take iterate.Value
-                Gradient = take iterate.Gradient
-                BestX = take iterate.BestX
-                BestValue = take iterate.BestValue
-                BestGradient = take iterate.BestGradient
-                Memory = iterate.Memory |> Tree.map take
+            pgd step steps with
+                Text = sprintf "MI-FGSM-%d, decay %g, step %g radii" steps decay step
+                Start = AtInput
+                Next = next
         }
-
-    // Replaces a state by a later one and frees what only the earlier one held.
-    let internal step (change: Iterate -> Iterate) iterate =
-        let later = Scope.keeping tensors (fun () -> change iterate)
-        tensors iterate |> Scope.release (tensors later)
-        later
-
-    /// Raises an objective over images jointly, for training: one run, no early stop, every step made, those
-    /// of the ascents that it goes on from too. Entries of a gradient that are not finite are 0 in its step.
-    /// origin: [n; c; h; w] within the box. Result: new images, the same shape and dtype, no gradient
-    /// attached.
-    let rec ascend draw threat (ascent: Ascent) (objective: Objective) (origin: Tensor) : Tensor =
-        Scope.tensor (fun () ->
-            let origin = origin.detach ()
-
-            let x =
-                match ascent.After with
-                | None -> own threat ascent draw origin
-                | Some(radii, earlier) ->
-                    origin
-                    |> ascend draw (widened radii threat) { earlier with Keep = Best } objective
-                    |> Ball.project threat origin
-
-            let look x =
-                let value, gradient = averaged ascent.Passes true objective x
-                value, calm (Option.get gradient)
-
-            let climbed =
-                let rec climb iterate =
-                    if iterate.Index = ascent.Steps - 1 then
-                        iterate
-                    else
-                        iterate
-                        |> step (fun now ->
-                            let x, memory = next threat ascent now
-                            advance now x memory (look x))
-                        |> climb
-
-                if ascent.Steps = 0 then
-                    None
-                else
-                    let begun = first origin x (look x)
-
-                    if strays ascent then
-                        let least = torch.full_like (begun.Value, System.Double.NegativeInfinity.ToScalar())
-
-                        Some(climb { begun with BestValue = least })
-                    else
-                        Some(climb begun)
-
-            match climbed with
-            | None -> Ball.project threat origin x
-            | Some iterate ->
-                let last, _ = next threat ascent iterate
-
-                match ascent.Keep with
-                | Last -> last
-                | Best ->
-                    let value, _ = averaged ascent.Passes false objective last
-                    let better = Shape.perSample last (value.gt iterate.BestValue)
-                    torch.where (better, last, iterate.BestX))

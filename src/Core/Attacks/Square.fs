@@ -1,6 +1,10 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Attacks
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Losses
 
 /// How the Square attack searches.
 type Square = {
@@ -42,7 +46,7 @@ module Square =
 
     // What proposals draw, many at once: one row a sample, then one a proposal.
     [<NoEquality; NoComparison>]
-    type private Luck = {
+    type private Proposals = {
         // Top and left of two windows, int64 [n; proposals; 4].
         Corners: Tensor
         // Which of the bump's two forms, int64 [n; proposals].
@@ -55,11 +59,11 @@ module Square =
     [<NoEquality; NoComparison>]
     type private Search = {
         Rows: int64[]
-        Draw: Draw
-        Victims: Victims
+        Draw: Rng
+        Victims: AttackBatch
         Best: Tensor
         Value: Tensor
-        Luck: Luck
+        Luck: Proposals
         Window: SquareWindow.Window
     }
 
@@ -78,12 +82,12 @@ module Square =
     }
 
     let private narrow left search =
-        let take = Ledger.pick left
+        let take = AttackLog.pick left
 
         {
             Rows = left |> Array.map (fun place -> search.Rows[int place])
-            Draw = Draw.pick left search.Draw
-            Victims = Victims.pick left search.Victims
+            Draw = Rng.pick left search.Draw
+            Victims = AttackBatch.pick left search.Victims
             Best = take search.Best
             Value = take search.Value
             Luck = {
@@ -97,7 +101,7 @@ module Square =
     // For how many proposals numbers are drawn at once, which then reach the device in one transfer.
     let private ahead = 64
 
-    let private sideAt how threat (images: Tensor) index =
+    let private sideAt how (threat: Threat) (images: Tensor) index =
         SquareWindow.side threat.Norm (share how index) (int images.shape[2]) (int images.shape[3])
 
     let private foresee how threat draw (images: Tensor) first =
@@ -114,9 +118,9 @@ module Square =
                 [| down; across; down; across |])
 
         let numbers =
-            Draw.uniform
+            Rng.uniform
                 [ int64 indices.Length; 5L + c ]
-                (Draw.sub (sprintf "proposals %d" (first / ahead)) draw)
+                (Rng.sub (sprintf "proposals %d" (first / ahead)) draw)
         let numbers = numbers.``to`` images.device
         let rooms = torch.tensor(rooms).reshape([| -1L; 4L |]).``to``(images.device)
 
@@ -127,7 +131,7 @@ module Square =
             Signs = SquareWindow.signs images (numbers.narrow (2L, 5L, c))
         }
 
-    /// The attack. The first point is looked at after the clean image, and proposals after that; a sample
+    /// The attack. The first point is evaluated after the clean image, and proposals after that; a sample
     /// leaves at its first success. Success is the classifier's verdict, which a margin of 0 is not. The
     /// stored image of a sample that withstands is the one of the lowest loss, the clean one not counted.
     /// More proposals go on where fewer end, unless the schedule is rescaled. Images of 2 classes or more.
@@ -147,10 +151,10 @@ module Square =
             Shape.rank "n;c;h;w" "images" victims.Images
 
             use _ = torch.no_grad ()
-            let ledger = Ledger.start victims.Images
+            let ledger = AttackLog.start victims.Images
 
             // The loss at a point a row, and at which places that is what the attack wants.
-            let look rows (some: Victims) x =
+            let look rows (some: AttackBatch) x =
                 let logits = classifier x
 
                 let value =
@@ -163,12 +167,12 @@ module Square =
                 // A number is lower than none.
                 value.nan_to_num (infinity, System.Nullable infinity, System.Nullable -infinity), solved
 
-            // Writes down what was found, with the images it was found at, and says who goes on.
+            // Writes down what was found, with its images, and returns the rows that continue.
             let sort (rows: int64[]) solved x =
-                Ledger.look ledger 1L 0L rows solved
-                let won = Ledger.places true solved
-                Ledger.store ledger (won |> Array.map (fun place -> rows[int place])) won x
-                Ledger.places false solved
+                AttackLog.look ledger 1L 0L rows solved
+                let won = AttackLog.places true solved
+                AttackLog.store ledger (won |> Array.map (fun place -> rows[int place])) won x
+                AttackLog.places false solved
 
             let rest left search =
                 if Array.length left = search.Rows.Length then search else narrow left search
@@ -222,12 +226,12 @@ module Square =
                     search
 
             Scope.value (fun () -> Attack.first ledger classifier victims |> ignore)
-            let right = Ledger.unsolved ledger (Array.init victims.Ids.Length int64)
+            let right = AttackLog.unsolved ledger (Array.init victims.Ids.Length int64)
 
             let from rows =
-                let some = Victims.pick rows victims
-                let draw = Draw.pick rows draw
-                let x = SquareWindow.start threat (Draw.sub "start" draw) some.Images
+                let some = AttackBatch.pick rows victims
+                let draw = Rng.pick rows draw
+                let x = SquareWindow.start threat (Rng.sub "start" draw) some.Images
                 let value, solved = look rows some x
                 let left = sort rows solved x
 
@@ -244,6 +248,6 @@ module Square =
 
             if right.Length > 0 then
                 let ended = climb 0 (Scope.keeping tensors (fun () -> from right))
-                Ledger.store ledger ended.Rows (Array.init ended.Rows.Length int64) ended.Best
+                AttackLog.store ledger ended.Rows (Array.init ended.Rows.Length int64) ended.Best
 
             Attack.closeJudged ledger classifier victims)

@@ -1,6 +1,9 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Attacks
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
 
 /// The windows that the Square attack puts into images (Andriushchenko et al. 2020; Croce and Hein 2021 for
 /// L1).
@@ -82,10 +85,10 @@ module SquareWindow =
         | L1 ->
             // Short of the radius, so that rounding does not lead out of the ball.
             let threat = { threat with Radius = threat.Radius * (1.0 - 1e-6) }
-            Ball.project threat origin (origin + moved)
+            Projection.project threat origin (origin + moved)
         | L2
         | Linf ->
-            let scale = threat.Radius / (Ball.length L2 moved + 1e-12)
+            let scale = threat.Radius / (Projection.length L2 moved + 1e-12)
             origin + moved * Shape.perSample moved scale |> boxed threat
 
     // The first point. Linf: columns of one sign each. L2 and L1: tiles of bumps, five along the shorter
@@ -93,7 +96,7 @@ module SquareWindow =
     // tile crosses the border; here tiles are a pixel or more and are cut there.
     let internal start threat draw (images: Tensor) =
         let c, h, w = images.shape[1], int images.shape[2], int images.shape[3]
-        let uniform purpose shape = (Draw.uniform shape (Draw.sub purpose draw)).``to``(images.device)
+        let uniform purpose shape = (Rng.uniform shape (Rng.sub purpose draw)).``to``(images.device)
 
         match threat.Norm with
         | Linf -> images + signs images (uniform "signs" [ c; 1L; int64 w ]) * threat.Radius |> boxed threat
@@ -151,7 +154,7 @@ module SquareWindow =
             Bumps = on(torch.tensor (Array.append upright turned)).reshape([| 2L; -1L |]).``to``(images.dtype)
         }
 
-    // The images that the search looks at next. All is done in the windows' pixels, by their places in a
+    // The next images of the search. All is done in the windows' pixels, by their places in a
     // channel's row of pixels, since windows are small for most of a run.
     //
     // corners: top and left of two windows, int64 [n; 4]; turns: the bump's form, int64 [n]; sign: [n; c].

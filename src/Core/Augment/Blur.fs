@@ -1,6 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Augment
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
 [<RequireQualifiedAccess>]
 module Blur =

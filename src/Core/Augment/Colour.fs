@@ -1,6 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Augment
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
 /// Views that change colours. Grey images ([n; 1; h; w]) have no saturation or hue to change.
 [<RequireQualifiedAccess>]
@@ -9,9 +11,9 @@ module Colour =
     let private factor strength purpose draw x =
         View.numbers purpose draw x * (2.0 * strength) + (1.0 - strength)
 
-    let private brightness strength draw x = Tone.brightness (factor strength "brightness" draw x) x
-    let private contrast strength draw x = Tone.contrast (factor strength "contrast" draw x) x
-    let private saturation strength draw x = Tone.colour (factor strength "saturation" draw x) x
+    let private brightness strength draw x = ColourOps.brightness (factor strength "brightness" draw x) x
+    let private contrast strength draw x = ColourOps.contrast (factor strength "contrast" draw x) x
+    let private saturation strength draw x = ColourOps.colour (factor strength "saturation" draw x) x
 
     // Turns the hue by a part of the circle: to the hexcone's hue, saturation and value, and back (Smith
     // 1978).
@@ -55,12 +57,12 @@ module Colour =
             (sprintf "jitter %g, %g, %g, %g" brightnessBy contrastBy saturationBy hueBy)
             (fun draw x ->
                 Scope.tensor (fun () ->
-                    Draw.permutation changes.Length (Draw.sub "order" draw)
+                    Rng.permutation changes.Length (Rng.sub "order" draw)
                     |> Array.fold (fun (x: Tensor) at -> changes[at] draw x) (x.alias ())))
 
     /// Grey, on as many channels as the image has.
     let grey: View =
-        Named.create "grey" (fun _ x -> Scope.tensor (fun () -> (Tone.luma x).expand_as(x).contiguous()))
+        Named.create "grey" (fun _ x -> Scope.tensor (fun () -> (ColourOps.luma x).expand_as(x).contiguous()))
 
     /// The negative of every pixel at or above a threshold (0.5 in Grill et al. 2020, appendix B).
     let solarise (threshold: float) : View =

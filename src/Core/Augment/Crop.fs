@@ -1,6 +1,7 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Augment
 
 open TorchSharp
+open AdvContrast.Core.Foundation
 
 /// Geometric views: crop, resize and flip in one bilinear resampling.
 [<RequireQualifiedAccess>]

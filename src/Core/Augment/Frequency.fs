@@ -1,7 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Augment
 
 open System
 open TorchSharp
+open AdvContrast.Core.Foundation
 
 /// Views of an image's frequencies.
 [<RequireQualifiedAccess>]

@@ -1,10 +1,12 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Augment
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
 /// A random augmentation: images [n; c; h; w] in [0, 1] to the same shape and range (but for
 /// <c>Frequency.highPass</c>), each sample by its own draw.
-type View = Named<Draw -> Tensor -> Tensor>
+type View = Named<Rng -> Tensor -> Tensor>
 
 [<RequireQualifiedAccess>]
 module View =
@@ -17,12 +19,12 @@ module View =
         Named.create (views |> List.map _.Text |> String.concat ", ") (fun draw x ->
             Scope.tensor (fun () ->
                 ((x.alias (), 0), views)
-                ||> List.fold (fun (x, index) view -> view.Run (Draw.sub (string index) draw) x, index + 1)
+                ||> List.fold (fun (x, index) view -> view.Run (Rng.sub (string index) draw) x, index + 1)
                 |> fst))
 
     // A number for each sample, shaped to broadcast over images.
     let internal numbers purpose draw (x: Tensor) =
-        let values = Draw.uniform [] (Draw.sub purpose draw)
+        let values = Rng.uniform [] (Rng.sub purpose draw)
         Shape.perSample x (values.``to``(x.device).``to`` x.dtype)
 
     // Magnitudes given one a sample, as what broadcasts over images.

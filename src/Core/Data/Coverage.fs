@@ -1,6 +1,7 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Data
 
 open System
+open AdvContrast.Core.Foundation
 
 /// Which images a figure was measured on.
 type Coverage = {
@@ -14,7 +15,7 @@ type Coverage = {
     OfClasses: int
     /// The other classes by name, or by number where they have no names.
     Absent: string list
-    /// What the reader of the set passed over, a phrase each: <c>"2 hidden files"</c>.
+    /// What the reader of the set skipped, a phrase each: <c>"2 hidden files"</c>.
     Skipped: string list
 }
 

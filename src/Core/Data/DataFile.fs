@@ -1,7 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Data
 
 open System
 open System.IO
+open AdvContrast.Core.Foundation
 
 /// Files of data sets: read, or refused in a sentence that names them.
 [<RequireQualifiedAccess>]

@@ -1,7 +1,12 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Data
 
 open System
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+
+/// Raised where a step asks for the images' classes and the data set has none.
+exception UnlabelledException
 
 /// A set of images in memory. Its tensors live as long as it does; dispose it when done.
 [<NoEquality; NoComparison>]
@@ -20,7 +25,7 @@ type Dataset = {
     Indices: int64[]
     /// Images in that set.
     Whole: int64
-    /// What the reader passed over, a phrase each: <c>"2 hidden files"</c>.
+    /// What the reader skipped, a phrase each: <c>"2 hidden files"</c>.
     Skipped: string list
     /// Mean and standard deviation of each channel, for a network's first layer.
     Mean: float list
@@ -73,7 +78,7 @@ module Dataset =
             Std = std
         }
 
-    /// A data set that shows images and labels which somebody else has in memory, without copying them:
+    /// A view of images and labels in the caller's memory, without a copy:
     /// images [n; c; h; w], uint8 or floating point in whatever range; labels int64 [n] from 0 on. Belongs to
     /// no scope. ArgumentException where they do not fit.
     let ofTensors name (images: Tensor) (labels: Tensor) =
@@ -136,7 +141,7 @@ module Dataset =
         |> Array.groupBy snd
         |> Array.sortBy fst
         |> Array.map (fun (label, rows) ->
-            let order = Draw.create seed (sprintf "fraction/%d" label) [||] |> Draw.permutation rows.Length
+            let order = Rng.create seed (sprintf "fraction/%d" label) [||] |> Rng.permutation rows.Length
 
             order |> Array.map (fun at -> int64 (fst rows[at])))
 
@@ -150,7 +155,7 @@ module Dataset =
                 let product = int64 n * int64 size
                 int (product / total), product % total)
             |> Array.unzip
-        let order = Draw.create seed "subset" [||] |> Draw.permutation sizes.Length
+        let order = Rng.create seed "subset" [||] |> Rng.permutation sizes.Length
 
         let raised =
             Array.init sizes.Length id
@@ -202,8 +207,8 @@ module Dataset =
         let part, rest = fractionRows seed share dataset
         subset part dataset, subset rest dataset
 
-    /// What a network must know of the images.
-    let input (dataset: Dataset) : Input = {
+    /// The image metadata that a network needs.
+    let input (dataset: Dataset) : ImageInfo = {
         Channels = dataset.Images.shape[1]
         Mean = dataset.Mean
         Std = dataset.Std

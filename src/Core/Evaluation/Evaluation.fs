@@ -1,9 +1,14 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Evaluation
 
 open System
 open System.Threading
 open FsToolkit.ErrorHandling
 open TorchSharp
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Data
+open AdvContrast.Core.Attacks
+open AdvContrast.Core.Runs
 
 /// Everything a user chooses about an evaluation; None means: as in the encoder's own run.
 type Evaluation = {
@@ -13,8 +18,8 @@ type Evaluation = {
     Data: string option
     /// Test images drawn by the seed, of every class in proportion, at most this many; None: all.
     Images: int option
-    /// Attacks by the names that <c>Robustness.attack</c> reads, or attacks in turn by those of
-    /// <c>Cascade.find</c>.
+    /// Attacks by the names that <c>RobustAccuracy.attack</c> reads, or attacks in turn by those of
+    /// <c>AutoAttack.find</c>.
     Attacks: string list
     /// What the attacks may do, each in turn; empty: what the encoder was trained against, else linf:8/255.
     Threats: string list
@@ -27,12 +32,12 @@ type Evaluation = {
     Seed: uint64
     /// Threads of libtorch; None leaves them: as many as there are processors.
     Threads: int option
-    /// A file in which attacks in turn note where they stand, so that an evaluation that was stopped goes on
+    /// A file in which attacks in turn note where they stand, so that an evaluation that was stopped resumes
     /// from there; it is gone when they are done.
     Notes: string option
 }
 
-/// What an evaluation found.
+/// The result of an evaluation.
 type Measured = {
     /// The data set whose test images were used, and which of them.
     Dataset: string
@@ -66,8 +71,8 @@ module Evaluation =
         let threats = if e.Threats.IsEmpty then [ usual ] else e.Threats
         let! assaults = e.Attacks |> List.traverseResultA Measurement.assault
         and! threats = threats |> List.traverseResultA (Threat.parse >> Result.bind (Threat.usable None))
-        and! _ = Configuration.atLeast 1 "--images" e.Images
-        and! _ = Configuration.threads e.Threads
+        and! _ = PretrainConfig.atLeast 1 "--images" e.Images
+        and! _ = PretrainConfig.threads e.Threads
         return { Assaults = assaults; Threats = threats; Seed = e.Seed; Notes = e.Notes }
     }
 
@@ -79,11 +84,11 @@ module Evaluation =
         asked.Threats |> List.traverseResultA (Threat.usable (values test)) |> Result.map ignore
 
     // What can be checked before the data is there; all faults at once.
-    let private validate (run: Configuration) (e: Evaluation) = validation {
+    let private validate (run: PretrainConfig) (e: Evaluation) = validation {
         let! asked = measurement (Option.defaultValue "linf:8/255" run.Threat) e
-        and! top = Top.find e.Seed e.Probe
+        and! top = ClassifierHead.find e.Seed e.Probe
         and! knn = e.Knn |> Option.traverseResult Knn.parse
-        and! _ = Catalogue.requireUsed (Option.defaultValue run.Dataset e.Dataset) e.Data
+        and! _ = DatasetRegistry.requireUsed (Option.defaultValue run.Dataset e.Dataset) e.Data
         let! _ = asked.Threats |> List.traverseResultA Threat.onDataset
         return asked, top, knn
     }
@@ -107,7 +112,7 @@ module Evaluation =
     let private onStand report stop (encoder: Encoder) (e: Evaluation) work = result {
         let! asked, top, knn = validate encoder.Configuration e
 
-        let stand: Stand = {
+        let stand: EvaluationTarget = {
             Dataset = e.Dataset
             Data = e.Data
             Images = e.Images
@@ -118,15 +123,15 @@ module Evaluation =
         }
 
         return!
-            Stand.using report stop encoder stand (fun classifier test train _ -> result {
+            EvaluationTarget.using report stop encoder stand (fun classifier test train _ -> result {
                 do! bounded asked test
                 return! work asked knn classifier test train
             })
     }
 
-    /// Puts a linear layer on the frozen encoder (SLF) and hands the classifier that they are, the test
-    /// images and what is to be measured to somebody; all of them are his until he returns. When stop is
-    /// cancelled, ends at the next look at the encoder with Error.Interrupted.
+    /// Fits a linear layer on the frozen encoder (SLF) and calls `work` with the measurement, the classifier and the test
+    /// images; they are valid only during the call. When stop is
+    /// cancelled, ends before the next forward pass of the encoder with Error.Interrupted.
     let onEncoder
         report
         stop
@@ -143,12 +148,12 @@ module Evaluation =
         return
             Scope.value (fun () ->
                 let classifier = stopping stop (Knn.classifier knn encoder train)
-                { Robustness.clean encoder.Device classifier test with Name = Knn.text knn })
+                { RobustAccuracy.clean encoder.Device classifier test with Name = Knn.text knn })
     }
 
     /// Fits a linear layer on the frozen encoder (SLF), then measures clean accuracy and accuracy under
     /// attacks, and how the nearest training images vote where that is asked for. report: called with the
-    /// name of what is being done and the share of it done. When stop is cancelled, ends at the next look at
+    /// name of what is being done and the share of it done. When stop is cancelled, ends before the next forward pass of
     /// the encoder with Error.Interrupted.
     let run (report: string -> float -> unit) (stop: CancellationToken) (encoder: Encoder) (e: Evaluation) =
         onStand report stop encoder e (fun asked knn classifier test train -> result {
@@ -199,12 +204,12 @@ module Evaluation =
         | [] -> Ok()
         | faults -> Error faults
 
-    /// Hands images and labels that are given, the classifier and what is to be measured to somebody: of the
+    /// Calls `work` with the measurement, the classifier and the given images; they are valid only during the call. Of the
     /// evaluation, attacks, threats, seed, images, threads and notes count. Pixels are those of the threats'
     /// boxes; bytes become pixels from 0 to 1. Attacks' names and other faults of the evaluation are errors;
     /// images outside a box or in another type than bytes, float32 and float64, labels outside the classes or
     /// something else than logits are ArgumentExceptions. When stop is cancelled, ends
-    /// at the next look at the classifier with Error.Interrupted.
+    /// before the next forward pass of the classifier with Error.Interrupted.
     let onClassifier
         (stop: CancellationToken)
         (classifier: Classifier)
@@ -224,7 +229,7 @@ module Evaluation =
 
                 for threat in asked.Threats do
                     if test.Images.is_floating_point () then
-                        Ball.requireInBox (nameof images) threat test.Images
+                        Projection.requireInBox (nameof images) threat test.Images
                     else
                         do! Threat.onDataset threat |> Result.mapError List.singleton |> Result.ignore
 

@@ -1,11 +1,17 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Evaluation
 
 open System
 open System.Globalization
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Data
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
+open AdvContrast.Core.Runs
 
 /// A vote of the nearest training images in the encoder's features (Wu, Xiong, Yu and Lin 2018, section 3.4):
-/// each of the so many most alike has a weight of exp(cos / T) for its class.
+/// each of the k most similar has a weight of exp(cos / T) for its class.
 type Knn = {
     /// 1 or more.
     Neighbours: int

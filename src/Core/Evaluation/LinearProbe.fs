@@ -1,6 +1,15 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Evaluation
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Data
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
+open AdvContrast.Core.Runs
 
 /// A linear layer on features. It owns its tensors; dispose it when done.
 [<NoEquality; NoComparison>]
@@ -102,12 +111,12 @@ module LinearProbe =
             watch progress
 
             let tensors (parameters: Parameters, state) =
-                Seq.append (Map.values parameters) (Tree.tensors state)
+                Seq.append (Map.values parameters) (TensorTree.tensors state)
 
             let next =
                 Scope.keeping tensors (fun () ->
                     let draw = {
-                        Draw.create probe.Seed "probe/view" ids with
+                        Rng.create probe.Seed "probe/view" ids with
                             Epoch = progress.Epoch
                             Step = progress.Step
                     }
@@ -132,7 +141,7 @@ module LinearProbe =
 
             for epoch in 0 .. probe.Epochs - 1 do
                 let order =
-                    { Draw.create probe.Seed "probe/order" [||] with Epoch = epoch } |> Draw.permutation n
+                    { Rng.create probe.Seed "probe/order" [||] with Epoch = epoch } |> Rng.permutation n
 
                 for rows in Array.chunkBySize probe.Batch order do
                     progress, Array.map int64 rows
@@ -141,7 +150,7 @@ module LinearProbe =
 
         let parameters, state = Seq.fold step (parameters, probe.Optimizer.Init parameters) batches
 
-        for x in Tree.tensors state do
+        for x in TensorTree.tensors state do
             x.Dispose()
 
         {

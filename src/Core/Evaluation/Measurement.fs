@@ -1,21 +1,26 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Evaluation
 
 open System
 open System.IO
 open FsToolkit.ErrorHandling
 open TorchSharp
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Data
+open AdvContrast.Core.Attacks
+open AdvContrast.Core.Runs
 
 /// An attack by itself, or attacks in turn on what those before left standing.
 [<NoEquality; NoComparison>]
-type Assault =
+type AttackSpec =
     | Alone of Attack
-    | InTurn of Cascade
+    | InTurn of AutoAttack
 
-/// What is measured of a classifier.
+/// Attacks, threat models and seed of a measurement.
 [<NoEquality; NoComparison>]
 type Measurement = {
     /// Attacks by the names that their accuracies get.
-    Assaults: (string * Assault) list
+    Assaults: (string * AttackSpec) list
     /// What they may do, each in turn.
     Threats: Threat list
     Seed: uint64
@@ -28,10 +33,10 @@ type Measurement = {
 module Measurement =
 
     /// An attack, or attacks in turn, by name.
-    let assault (name: string) : Result<string * Assault, Error> =
-        match Cascade.find name with
+    let assault (name: string) : Result<string * AttackSpec, Error> =
+        match AutoAttack.find name with
         | Some cascade -> Ok(name, InTurn cascade)
-        | None -> Robustness.attack name |> Result.map (fun attack -> name, Alone attack)
+        | None -> RobustAccuracy.attack name |> Result.map (fun attack -> name, Alone attack)
 
     let private delete (path: string) =
         try
@@ -46,7 +51,7 @@ module Measurement =
         let logits (ids: int64[]) =
             Scope.value (fun () ->
                 use _ = torch.no_grad ()
-                Tree.hash (Map [ "logits", Value(classifier (test.Batch device ids)) ]))
+                TensorTree.hash (Map [ "logits", Leaf.Tensor(classifier (test.Batch device ids)) ]))
 
         let gradient =
             Scope.value (fun () ->
@@ -54,7 +59,9 @@ module Measurement =
                 let top = (classifier images).amax([| 1L |]).sum()
                 let gradients =
                     if top.requires_grad then Autograd.grad false top [ images ] |> List.choose id else []
-                Tree.hash (Map [ for i, g in List.indexed gradients -> sprintf "gradient/%d" i, Value g ]))
+                TensorTree.hash (
+                    Map [ for i, g in List.indexed gradients -> sprintf "gradient/%d" i, Leaf.Tensor g ]
+                ))
 
         [| 0L .. test.Count - 1L |]
         |> Array.chunkBySize 250
@@ -69,13 +76,13 @@ module Measurement =
             Provenance.ofDataset test
             string test.Images.dtype
             answers device classifier test
-            Cascade.text cascade
-            sprintf "%A" Cascade.versions
+            AutoAttack.text cascade
+            sprintf "%A" AutoAttack.versions
             Threat.text threat
             string m.Seed
         ]
         |> String.concat "\n"
-        |> fun text -> Tree.hash (Map [ text, Whole 0L ])
+        |> fun text -> TensorTree.hash (Map [ text, Leaf.Int 0L ])
 
     // Accuracy under attacks in turn, from where the notes say that they stand.
     let private inTurn
@@ -85,19 +92,21 @@ module Measurement =
         classifier
         (test: Dataset)
         right
-        (cascade: Cascade)
+        (cascade: AutoAttack)
         threat
         report
         = result {
         let key = if m.Notes.IsSome then keyOf m who device classifier test cascade threat else ""
 
         let keep standing =
-            m.Notes |> Option.traverseResult (fun path -> Standing.write path standing) |> Result.map ignore
+            m.Notes
+            |> Option.traverseResult (fun path -> EnsembleProgress.write path standing)
+            |> Result.map ignore
 
         let there = m.Notes |> Option.filter File.Exists
-        let before = there |> Option.bind (fun path -> Standing.read path key)
+        let before = there |> Option.bind (fun path -> EnsembleProgress.read path key)
 
-        let start = before |> Option.defaultWith (fun () -> Cascade.start key right)
+        let start = before |> Option.defaultWith (fun () -> AutoAttack.start key right)
 
         let passedOver =
             match there, before with
@@ -105,16 +114,16 @@ module Measurement =
                 Set [ sprintf "the notes in %s are damaged or of another measurement and were not used" path ]
             | _ -> Set.empty
 
-        let! finished = Cascade.run cascade m.Seed threat report keep device classifier test start
+        let! finished = AutoAttack.run cascade m.Seed threat report keep device classifier test start
         do! m.Notes |> Option.traverseResult delete |> Result.map ignore
-        let flags = finished.Flags + passedOver + Cascade.warnings cascade (int test.Count) finished
-        return Cascade.accuracy cascade threat (int test.Count) { finished with Flags = flags }
+        let flags = finished.Flags + passedOver + AutoAttack.warnings cascade (int test.Count) finished
+        return AutoAttack.accuracy cascade threat (int test.Count) { finished with Flags = flags }
     }
 
     // The least and the greatest pixel of a data set.
     let internal pixels (test: Dataset) =
         let unit = if test.Images.is_floating_point () then 1.0 else 255.0
-        Figures.smallest test.Images / unit, Figures.largest test.Images / unit
+        TensorStats.smallest test.Images / unit, TensorStats.largest test.Images / unit
 
     /// Clean accuracy, measured once and first, then for each threat accuracy under each attack, which is of
     /// those that were right untouched. What is wrong with the classifier stands among the flags of all of
@@ -129,7 +138,7 @@ module Measurement =
             match assault with
             | Alone attack ->
                 let report finished = share title (int64 finished) test.Count
-                Ok(Robustness.under right (name, attack) m.Seed threat report device classifier test)
+                Ok(RobustAccuracy.under right (name, attack) m.Seed threat report device classifier test)
             | InTurn cascade ->
                 let report stage part = share (sprintf "%s: %s" title stage) (int64 (part * 1000.0)) 1000L
                 Scope.value (fun () -> inTurn m who device classifier test right cascade threat report)
@@ -137,13 +146,13 @@ module Measurement =
         let box = m.Threats |> List.tryHead |> Option.bind _.Box
 
         let found, faults =
-            Soundness.during box classifier (fun classifier ->
-                let right, clean = Robustness.cleanly device classifier test
+            ModelSanity.during box classifier (fun classifier ->
+                let right, clean = RobustAccuracy.cleanly device classifier test
 
                 List.allPairs m.Threats m.Assaults
                 |> List.traverseResultM (fun (threat, assault) ->
                     measure right classifier threat assault
-                    |> Result.map (fun a -> { a with Flags = a.Flags + Ball.notes threat pixels }))
+                    |> Result.map (fun a -> { a with Flags = a.Flags + Projection.notes threat pixels }))
                 |> Result.map (fun attacked -> clean :: attacked))
 
         found |> Result.map (List.map (fun a -> { a with Flags = a.Flags + faults }))

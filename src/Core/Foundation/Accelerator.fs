@@ -1,8 +1,9 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Foundation
 
 open TorchSharp
+open AdvContrast.Core
 
-/// What an NVIDIA card does otherwise than a CPU.
+/// CUDA-specific transfers and TF32.
 [<RequireQualifiedAccess>]
 module Accelerator =
 

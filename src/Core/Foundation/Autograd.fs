@@ -1,7 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Foundation
 
 open System.Threading
 open TorchSharp
+open AdvContrast.Core
 
 /// Gradients of a value.
 [<RequireQualifiedAccess>]

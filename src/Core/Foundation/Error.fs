@@ -1,4 +1,4 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Foundation
 
 open System
 
@@ -16,7 +16,7 @@ type Error =
     | Damaged of path: string * problem: string
     /// A place that cannot be written.
     | NotWritable of path: string * reason: string
-    /// An address from which nothing comes.
+    /// A URL that cannot be downloaded.
     | Unreachable of address: string * problem: string
     /// libtorch is missing, has changed since set-up, or lacks what was asked for.
     | Runtime of problem: string

@@ -1,4 +1,4 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Foundation
 
 open System
 open System.IO

@@ -1,4 +1,4 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Foundation
 
 /// A function with its printed form, so that a method card and a run's manifest can say what ran.
 [<NoEquality; NoComparison>]

@@ -1,4 +1,4 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Foundation
 
 /// Where a run stands. Schedules are functions of it.
 type Progress = {

@@ -1,8 +1,9 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Foundation
 
 open System.Collections.Generic
 open AdvContrast.Engine
 open TorchSharp
+open AdvContrast.Core
 
 /// Who frees native memory. Inputs are borrowed; a result belongs to the caller's current dispose scope; a
 /// function never returns its argument itself. Scopes belong to a thread: no <c>await</c> inside one.
@@ -34,7 +35,7 @@ module Scope =
         for tensor in tensors do
             if current.Contains tensor then tensor.MoveToOtherDisposeScope outer |> ignore
 
-    /// Takes tensors out of all scopes: whoever holds them disposes them.
+    /// Takes tensors out of all scopes: their owner disposes them.
     let adopt (tensors: Tensor seq) =
         for tensor in tensors do
             tensor.DetachFromDisposeScope() |> ignore

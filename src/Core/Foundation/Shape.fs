@@ -1,6 +1,7 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Foundation
 
 open System
+open AdvContrast.Core
 
 /// Checks of arguments before a native call: a wrong shape is named with the shape expected.
 [<RequireQualifiedAccess>]

@@ -1,7 +1,9 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Losses
 
 open System
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
 /// Embeddings of the right shape whose values no loss can use: a row that is not finite, or one of length 0.
 /// An ordinary ArgumentException is a fault of the calling program; this one is a network that diverged or
@@ -10,7 +12,7 @@ open TorchSharp
 type EmbeddingException(problem: string, name: string) =
     inherit ArgumentException(problem, name)
 
-/// The one check of what losses are given. Values are looked at only where they lie on the CPU: to read one
+/// The one check of what losses are given. Values are checked only where they lie on the CPU: to read one
 /// from another device would make the program wait for all that the device still has to do.
 [<RequireQualifiedAccess>]
 module Embeddings =
@@ -54,7 +56,7 @@ module Embeddings =
 
     let private directed length = length > 0.0 && Double.IsFinite length
 
-    /// Refuses what is no floating-point matrix [n; d] of at least so many rows and one column
+    /// Refuses what is no floating-point matrix [n; d] of at least `rows` rows and one column
     /// (ArgumentException), or has a row that is not finite (EmbeddingException; the first is named).
     let finite (name: string) (minimumRows: int64) (x: Tensor) =
         shape name minimumRows x

@@ -1,13 +1,15 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Losses
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
-/// What the losses of a classifier's logits share.
+/// Checks that the losses of logits share.
 [<RequireQualifiedAccess>]
 module Logits =
 
     /// Refuses logits that are not floating point [n; k], and labels that do not fit them: int64 [n] from 0
-    /// to k-1 is expected. The range is looked at on the CPU alone; elsewhere the look would wait for the
+    /// to k-1 is expected. The range is checked on the CPU alone; elsewhere the check would wait for the
     /// device.
     let labelled (name: string) (logits: Tensor) (labelsName: string) (labels: Tensor) =
         Shape.rank "n;k" name logits

@@ -1,4 +1,11 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// Adversarial contrastive learning (Jiang, Chen, Chen and Wang, NeurIPS 2020) in its four forms. DS, the one
 /// that the paper recommends, is as its authors' code has it; S2S, A2A and A2S have no published code, and
@@ -26,7 +33,7 @@ module Acl =
     let attack makes passes objective = {
         Makes = makes
         Threat = Threat.create Linf (8.0 / 255.0)
-        Ascent = { Ascent.pgd 0.25 5 with Start = Uniform false }
+        Ascent = { GradientAttack.pgd 0.25 5 with Start = Uniform false }
         Passes = passes
         Objective = objective
         Leaks = false
@@ -137,8 +144,8 @@ module Acl =
         let published pass1 view1 pass2 view2 : Loss =
             fun scene ->
                 InfoNce.ofViews (Similarity.cosine 0.5) AllLessConstant [ 0, 1, 1.0; 1, 0, 1.0 ] [
-                    Scene.embedding pass1 view1 scene
-                    Scene.embedding pass2 view2 scene
+                    LossContext.embedding pass1 view1 scene
+                    LossContext.embedding pass2 view2 scene
                 ]
 
         {

@@ -1,4 +1,13 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// AdvCL (Fan, Liu, Chen, Zhang and Gan, NeurIPS 2021): two clean views, a high-frequency view and an attacked
 /// image contrasted, and a second attacked image classified by clusters; with the asymmetric forms of
@@ -23,12 +32,12 @@ module AdvCl =
         Step.views [ "org", Crop.padded 4L; "t1", strong; "t2", strong ]
         @ [ { Name = "h"; Source = "org"; Make = fun _ -> Frequency.highPass 8.0 } ]
 
-    /// What a form of the contrast is made of. The adaptive pull and the attack read it too.
+    /// The parts of a form of the contrast. The adaptive pull and the attack use it too.
     [<NoEquality; NoComparison>]
     type private Form = {
         /// The contrast of (adversarial, t1, t2, h), given the pull of this step.
-        Contrast: Scene -> Tensor list -> Tensor
-        /// What the attack raises.
+        Contrast: LossContext -> Tensor list -> Tensor
+        /// The objective of the attack.
         Attacked: Tensor list -> Tensor
         Memory: Memory
         /// Looks that only the memory needs.
@@ -36,22 +45,22 @@ module AdvCl =
     }
 
     let private embeddings adversarialPass view scene =
-        Scene.embedding adversarialPass view scene
-        :: [ for clean in cleanViews -> Scene.embedding clean clean scene ]
+        LossContext.embedding adversarialPass view scene
+        :: [ for clean in cleanViews -> LossContext.embedding clean clean scene ]
 
     // A fifth of the mean cross-entropy over the numbers of clusters.
     let private pseudo pass view scene =
         clusters
         |> List.map (fun k ->
-            let name = Clusters.label k
-            CrossEntropy.mean (Scene.head name pass view scene) (scene.Labels name))
+            let name = PseudoLabels.label k
+            CrossEntropy.mean (LossContext.head name pass view scene) (scene.Labels name))
         |> List.reduce (fun (a: Tensor) b -> a + b)
         |> fun sum -> sum * (0.2 / float clusters.Length)
 
     let private raising makes passes objective = {
         Makes = makes
         Threat = Threat.create Linf (8.0 / 255.0)
-        Ascent = { Ascent.pgd 0.25 5 with Start = Uniform false }
+        Ascent = { GradientAttack.pgd 0.25 5 with Start = Uniform false }
         Passes = passes
         Objective = objective
         Leaks = false
@@ -82,13 +91,13 @@ module AdvCl =
             Quirks =
                 Map [ "pseudo-labels bring in what their encoder has seen", "extra data, where it saw any" ]
             Before = [
-                Given("encoder", advice)
-                Make("pseudo-labels", Clusters.stage "encoder" None clusters)
+                Stage.External("encoder", advice)
+                Stage.Compute("pseudo-labels", PseudoLabels.stage "encoder" None clusters)
             ]
             Branches = [ clean; adv; ce ]
             Head =
                 (Head.shared 128L, clusters)
-                ||> List.fold (fun head k -> Head.both head (Head.classifier (Clusters.label k) (Some k)))
+                ||> List.fold (fun head k -> Head.both head (Head.classifier (PseudoLabels.label k) (Some k)))
             Step = {
                 Step.create
                     views
@@ -117,10 +126,10 @@ module AdvCl =
     let private similarity = Similarity.cosine temperature
 
     let private symmetric weight denominator =
-        ManyViews.symmetric baseTemperature weight similarity denominator
+        AdvClLoss.symmetric baseTemperature weight similarity denominator
 
     let private overwritten weight denominator =
-        ManyViews.overwritten baseTemperature weight similarity denominator
+        AdvClLoss.overwritten baseTemperature weight similarity denominator
 
     let private still contrast attacked = {
         Contrast = fun _ -> contrast
@@ -145,21 +154,22 @@ module AdvCl =
 
         let distance scene =
             Scope.value (fun () ->
-                let difference = Scene.features "look-a" "a" scene - Scene.features "look-org" "org" scene
+                let difference =
+                    LossContext.features "look-a" "a" scene - LossContext.features "look-org" "org" scene
                 (difference.square().sum(1L).sqrt().mean()).``to``(TorchSharp.torch.float64).item<float>())
 
         let pull scene =
-            pullAt least settles bound scene.Progress.Epoch (Scene.real "mean" scene) (distance scene)
+            pullAt least settles bound scene.Progress.Epoch (LossContext.real "mean" scene) (distance scene)
 
         let after scene =
             if scene.Progress.Epoch >= settles then
                 scene.Memory
             else
-                let count, mean = Scene.real "count" scene, Scene.real "mean" scene
+                let count, mean = LossContext.real "count" scene, LossContext.real "mean" scene
 
                 scene.Memory
-                |> Map.add "mean" (Real((mean * count + distance scene) / (count + 1.0)))
-                |> Map.add "count" (Real(count + 1.0))
+                |> Map.add "mean" (Leaf.Float((mean * count + distance scene) / (count + 1.0)))
+                |> Map.add "count" (Leaf.Float(count + 1.0))
 
         let look name view = { Pass.train name [ view ] clean with Learn = false; Keep = movesClean }
 
@@ -167,10 +177,10 @@ module AdvCl =
             Contrast =
                 fun scene views ->
                     let inferior = { Pull = pull scene; Weight = weight }
-                    ManyViews.asymmetric baseTemperature inferior similarity denominator views
+                    AdvClLoss.asymmetric baseTemperature inferior similarity denominator views
             Attacked = attacked
             Memory = {
-                Init = fun _ _ -> Map [ for name in reals[..1] -> name, Real 0.0 ]
+                Init = fun _ _ -> Map [ for name in reals[..1] -> name, Leaf.Float 0.0 ]
                 After = after
             }
             Looks = [ look "look-org" "org"; look "look-a" "a" ]
@@ -218,7 +228,7 @@ module AdvCl =
                 1.2
                 400
                 movesClean
-                // The attack of this form looks at plain negatives.
+                // The attack of this form uses plain negatives.
                 (still (contrast 1.0 (Hard(hard 0.12))) (contrast 1.0 AllOthers))
             create
                 "a-infonce-ip-hn"

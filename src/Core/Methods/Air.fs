@@ -1,4 +1,11 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// Adversarial invariant regularisation (Xu, Zhang, Liu, Sugiyama and Kankanhalli, NeurIPS 2023): ACL, or
 /// DynACL without its momentum encoder, with two terms that make the likeness to the un-augmented image
@@ -14,7 +21,7 @@ module Air =
     let private temperature = 0.5
 
     let private create name summary views (omega: Schedule) divergence quirks =
-        let embedding = Scene.embedding
+        let embedding = LossContext.embedding
 
         let loss scene =
             let x1, x2, o =
@@ -27,8 +34,8 @@ module Air =
                     (InfoNce.ntXent temperature a1 a2)
 
             contrasts * 2.0
-            + (Invariance.standardBy divergence temperature x1 x2 o
-               + Invariance.adversarialBy divergence temperature a1 a2 x1 x2 o)
+            + (AirLoss.standardBy divergence temperature x1 x2 o
+               + AirLoss.adversarialBy divergence temperature a1 a2 x1 x2 o)
               * 0.5
 
         {
@@ -66,10 +73,10 @@ module Air =
             create name summary views omega divergence quirks
 
     /// Over ACL's dual stream.
-    let method = overAcl Invariance.proper "acl-air" []
+    let method = overAcl AirLoss.proper "acl-air" []
 
     /// Over DynACL.
-    let dynamicMethod = overDynAcl Invariance.proper "dynacl-air" []
+    let dynamicMethod = overDynAcl AirLoss.proper "dynacl-air" []
 
     /// DynACL-AIR with DynACL's post-processing.
     let plusPlus =
@@ -88,6 +95,6 @@ module Air =
 
     /// The first two as their code computes them.
     let asPublished = [
-        overAcl Invariance.published "acl-air:as-published" quirks
-        overDynAcl Invariance.published "dynacl-air:as-published" quirks
+        overAcl AirLoss.published "acl-air:as-published" quirks
+        overDynAcl AirLoss.published "dynacl-air:as-published" quirks
     ]

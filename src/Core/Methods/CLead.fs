@@ -1,6 +1,13 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
 
 open TorchSharp
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// C-LEAD (Ghosh, Kumar and Sur 2025): an image drawn to two attacked forms of it. As published these are
 /// made once, against an undefended classifier; here by default at every step against the network itself.
@@ -36,8 +43,8 @@ module CLead =
     // 1/2 [ l(x, p) + l(x, c) ], each drawing the original to its attacked form alone.
     let private bothAttacks first second : Loss =
         fun scene ->
-            let x = Scene.embedding "all" "x" scene
-            let part view = InfoNce.oneSided temperature x (Scene.embedding "all" view scene)
+            let x = LossContext.embedding "all" "x" scene
+            let part view = InfoNce.oneSided temperature x (LossContext.embedding "all" view scene)
             Scope.tensor (fun () -> (part first + part second) * 0.5)
 
     let private formula = "1/2 [ l(x -> x_P) + l(x -> x_C) ], T = 0.1"
@@ -57,7 +64,9 @@ module CLead =
 
         let attack view objective =
             Acl.attack [ view, "x" ] [ still; moved view ] (fun scene ->
-                objective (Scene.embedding "still" "x" scene) (Scene.embedding "moved" view scene))
+                objective
+                    (LossContext.embedding "still" "x" scene)
+                    (LossContext.embedding "moved" view scene))
 
         create "c-lead" "an image drawn to two attacks on it, made anew at every step" (Head.mlp 128L) {
             Step.create
@@ -71,7 +80,7 @@ module CLead =
     // --- as published
 
     // Every image cropped once, then attacked against a classifier, and kept as bytes.
-    let private perturbed name (attack: Attack) threat : Named<Workshop -> Artifact> =
+    let private perturbed name (attack: Attack) threat : Named<StageContext -> Artifact> =
         Named.create
             (sprintf "each image cropped, then %s against the classifier" attack.Text)
             (fun workshop ->
@@ -83,8 +92,8 @@ module CLead =
                         workshop.Report(float rows[0] / float workshop.Count)
 
                         Scope.tensor (fun () ->
-                            let draw = Draw.create workshop.Seed ("stage/" + name) rows
-                            let images = crop.Run (Draw.sub "crop" draw) (workshop.Images rows)
+                            let draw = Rng.create workshop.Seed ("stage/" + name) rows
+                            let images = crop.Run (Rng.sub "crop" draw) (workshop.Images rows)
 
                             let harm =
                                 attack.Run draw threat classify {
@@ -132,9 +141,9 @@ module CLead =
                         "its robustness against attacks on itself is not what the paper's table measures"
                     ]
                 Before = [
-                    Fit("classifier", Supervised.classifier)
-                    Make("pgd", perturbed "pgd" (Attack.pgd 0.375 3) threat)
-                    Make("cw", perturbed "cw" (CarliniWagner.attack CarliniWagner.defaults) threat)
+                    Stage.Train("classifier", Supervised.classifier)
+                    Stage.Compute("pgd", perturbed "pgd" (Attack.pgd 0.375 3) threat)
+                    Stage.Compute("cw", perturbed "cw" (CarliniWagner.attack CarliniWagner.defaults) threat)
                 ]
                 From = Some "classifier"
         }

@@ -1,4 +1,12 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// CLAE (Ho and Vasconcelos, NeurIPS 2020): beside two views of each image a third, one gradient step from the
 /// first that makes it hard to tell whose it is. It goes over any method that compares two views; it is for
@@ -34,7 +42,7 @@ module Clae =
             Makes = [ "a", "v1" ]
             Threat = { Threat.create Linf radius with Box = None }
             Ascent = {
-                Ascent.fgsm with
+                GradientAttack.fgsm with
                     Start = comparison.Start
                     Text = if comparison.Start = AtInput then "FGSM" else "FGSM from a random start"
             }
@@ -174,16 +182,16 @@ module Clae =
         over "clae-simsiam" Siamese.simSiamComparison Siamese.simSiamHead half 1.0 Siamese.simSiam
         over
             "clae-barlow-twins"
-            Redundancy.barlowComparison
+            RedundancyReduction.barlowComparison
             (fun branches -> Head.expander branches 2 2048L 2048L false)
             half
             1.0
-            Redundancy.barlowTwins
+            RedundancyReduction.barlowTwins
         over
             "clae-vicreg"
-            Redundancy.vicRegComparison
+            RedundancyReduction.vicRegComparison
             (fun branches -> Head.expander branches 2 2048L 2048L false)
             half
             1.0
-            Redundancy.vicReg
+            RedundancyReduction.vicReg
     ]

@@ -1,4 +1,9 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Attacks
 
 /// A view as the network in training saw it: the pass that it was in, and the branch of that pass.
 type Side = { View: string; Pass: string; Branch: Branch }
@@ -25,18 +30,18 @@ module Comparison =
         Between =
             fun first second scene ->
                 loss
-                    (Scene.embedding first.Pass first.View scene)
-                    (Scene.embedding second.Pass second.View scene)
+                    (LossContext.embedding first.Pass first.View scene)
+                    (LossContext.embedding second.Pass second.View scene)
         Beside = fun _ _ -> []
         Start = AtInput
     }
 
-    // The pass by which an average looks at a side.
+    // The pass of an average network over a side.
     let private targetPass side = side.View + "-target"
 
     /// That pass: in train mode, with the average's own statistics.
     let target average side =
         Pass.train (targetPass side) [ side.View ] side.Branch |> Pass.by (Average average)
 
-    /// What it gave.
-    let targetEmbedding side = Scene.embedding (targetPass side) side.View
+    /// Its output.
+    let targetEmbedding side = LossContext.embedding (targetPass side) side.View

@@ -1,4 +1,11 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// Decoupled adversarial contrastive learning: a clean teacher first, then a student that keeps to it under
 /// attack. DeACL (Zhang et al., ECCV 2022), ProFeAT (Addepalli, Dey and Babu, TMLR 2024) and DAQ-SDP (Zhang,
@@ -9,7 +16,7 @@ module DeAcl =
     let private clean = SimClr.clean
     let private teacher = "teacher"
     let private weak = Crop.padded 4L
-    let private features = Scene.features
+    let private features = LossContext.features
     // The teacher looks by its own batch norms; the branch named is one of the student's.
     let private teachingBy branch name view = Pass.eval name [ view ] branch |> Pass.by (Frozen teacher)
     let private teaching = teachingBy clean
@@ -30,7 +37,7 @@ module DeAcl =
             Name = name
             Summary = summary
             Citation = citation
-            Before = [ Fit(teacher, SimClr.method) ]
+            Before = [ Stage.Train(teacher, SimClr.method) ]
             From = Some teacher
             Head = Head.none
             Step = step
@@ -76,7 +83,7 @@ module DeAcl =
         Named.create "all parameters but the head's" (fun name -> not (name.StartsWith "head."))
 
     // Features and projections of a view.
-    let private both pass view scene = features pass view scene, Scene.embedding pass view scene
+    let private both pass view scene = features pass view scene, LossContext.embedding pass view scene
 
     /// ProFeAT's step: the student on its own view and on that view attacked, the teacher on another; the
     /// views, the weights of projections and of robustness, and the attack's step (in radii) and steps.
@@ -92,7 +99,7 @@ module DeAcl =
                     Distillation.proFeAtAttack
                         (both "moved" "a" scene)
                         (features "still" studentView scene)
-                        (Scene.embedding "teacher" teacherView scene))
+                        (LossContext.embedding "teacher" teacherView scene))
 
         {
             Step.create
@@ -115,14 +122,14 @@ module DeAcl =
                         (both "attacked" "a" scene)
                         (both "teacher" teacherView scene)) with
                 Adversaries = [
-                    { adversary with Ascent = { Ascent.pgd step steps with Start = Uniform false } }
+                    { adversary with Ascent = { GradientAttack.pgd step steps with Start = Uniform false } }
                 ]
         }
 
     /// ProFeAT: features and the teacher's frozen projections, a strong view for the student. The weights are
     /// those published for CIFAR-100.
     let proFeAt =
-        let views = Step.views [ "w", weak; "s", View.compose [ Policy.autoAugmentCifar10; weak ] ]
+        let views = Step.views [ "w", weak; "s", View.compose [ AutoAugment.autoAugmentCifar10; weak ] ]
 
         let optimizer =
             Transform.sgd (Schedule.riseFrom 0.01 10 (Schedule.perEpoch (Schedule.cosine 0.5 5e-4))) 0.9 3e-4
@@ -134,7 +141,7 @@ module DeAcl =
                 "Addepalli, Dey and Babu: ProFeAT: Projected Feature Adversarial Training for Self-Supervised Learning of Robust Representations, TMLR 2024"
                 (projectingStep views "s" "w" 0.5 8.0 0.25 5)
                 optimizer with
-                Before = [ Fit(teacher, projectingTeacher) ]
+                Before = [ Stage.Train(teacher, projectingTeacher) ]
                 Head = projector
                 Recipe = { recipe optimizer with Epochs = 101; Trains = exceptHead }
         }
@@ -159,7 +166,7 @@ module DeAcl =
 
         let step = {
             Step.create
-                (Step.views [ "w", weak; "s", View.compose [ Policy.trivialAugmentWide; weak ] ])
+                (Step.views [ "w", weak; "s", View.compose [ AutoAugment.trivialAugmentWide; weak ] ])
                 [
                     for view, made, natural, adv in sides do
                         Pass.train view [ view ] natural

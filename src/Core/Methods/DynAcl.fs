@@ -1,6 +1,12 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
 
-/// DynACL (Luo, Wang and Wang, ICLR 2023): ACL whose augmentation weakens as training goes on, while the
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Attacks
+
+/// DynACL (Luo, Wang and Wang, ICLR 2023): ACL whose augmentation weakens during training, while the
 /// adversarial contrast gains weight, and whose second view passes through a momentum encoder.
 [<RequireQualifiedAccess>]
 module DynAcl =
@@ -80,7 +86,7 @@ module DynAcl =
     /// layer and after it all weights trained with the clusters as classes; the classifier is dropped.
     let refine name summary citation (encoder: Method) start quirks =
         let classes = 10
-        let labels = Clusters.label classes
+        let labels = PseudoLabels.label classes
 
         {
             Supervised.trades "linear" labels classes start with
@@ -89,9 +95,9 @@ module DynAcl =
                 Citation = citation
                 Quirks = Map.ofList quirks
                 Before = [
-                    Fit("encoder", encoder)
-                    Make("clusters", Clusters.stage "encoder" (Some clean) [ classes ])
-                    Fit("linear", Supervised.linearProbe "encoder" labels classes)
+                    Stage.Train("encoder", encoder)
+                    Stage.Compute("clusters", PseudoLabels.stage "encoder" (Some clean) [ classes ])
+                    Stage.Train("linear", Supervised.linearProbe "encoder" labels classes)
                 ]
         }
 

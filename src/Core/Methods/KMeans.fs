@@ -1,7 +1,10 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
 
 open System
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Attacks
 
 /// How rows are put into clusters.
 type KMeans = {
@@ -48,7 +51,7 @@ module KMeans =
     // 16 MB of float32.
     let private numbersAtOnce = 1 <<< 22
 
-    // Parts of the rows, so many that `width` numbers a row fit.
+    // Parts of the rows, of a size that `width` numbers a row fit.
     let private parts width (rows: Rows) = seq {
         let most = max 1 (numbersAtOnce / width)
 
@@ -136,7 +139,7 @@ module KMeans =
     // weight's rate, and the first one wins.
     let private pick draw index rows (weights: Tensor) =
         Scope.tensor (fun () ->
-            let digits = (Draw.uniform [ 2L ] (Draw.sub (string index) draw)).``to`` torch.float64
+            let digits = (Rng.uniform [ 2L ] (Rng.sub (string index) draw)).``to`` torch.float64
             let uniform = digits.select (1L, 0L) + digits.select (1L, 1L) / 16777216.0
             let weights = weights.``to`` torch.float64
             let times = uniform.neg().log1p().neg().``to``(weights.device) / weights
@@ -199,7 +202,7 @@ module KMeans =
 
     /// Puts rows into clusters. features: float32 or float64 [n; d], finite, on any device; the draw has one
     /// id a row. The result is on the features' device.
-    let fit settings (draw: Draw) (features: Tensor) =
+    let fit settings (draw: Rng) (features: Tensor) =
         let atLeastOne name value =
             if value < 1 then invalidArg name (sprintf "%s must be at least 1, got %d." name value)
 
@@ -234,7 +237,7 @@ module KMeans =
 
             let best =
                 [ 1 .. settings.Tries ]
-                |> List.map (fun index -> attempt settings (Draw.sub (sprintf "try%d" index) draw) rows)
+                |> List.map (fun index -> attempt settings (Rng.sub (sprintf "try%d" index) draw) rows)
                 |> List.minBy _.Inertia
 
             { best with Centres = best.Centres + mean })

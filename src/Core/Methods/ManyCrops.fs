@@ -1,4 +1,12 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// Robust EMP-SSL and CF-AMC-SSL (Ghofrani and Jamshidi 2025): many attacked crops of an image drawn to their
 /// mean, few epochs, no teacher and no clean images.
@@ -23,10 +31,11 @@ module ManyCrops =
     let private names count letter = [ for i in 1..count -> sprintf "%c%d" letter i ]
 
     let private loss pass views : Loss =
-        fun scene -> EmpSsl.loss 200.0 0.2 (views |> List.map (fun view -> Scene.embedding pass view scene))
+        fun scene ->
+            EmpSsl.loss 200.0 0.2 (views |> List.map (fun view -> LossContext.embedding pass view scene))
 
     // Steps of 0.01 from the crops themselves.
-    let private ascent steps = { Ascent.pgd (0.01 / radius) steps with Start = AtInput }
+    let private ascent steps = { GradientAttack.pgd (0.01 / radius) steps with Start = AtInput }
 
     let private rate = Schedule.cosine 0.3 0.0
 

@@ -1,13 +1,18 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
 
-/// What a method carries from step to step besides its networks: a queue, running means.
+/// State of a method besides its networks: a queue, running means.
 [<NoEquality; NoComparison>]
 type Memory = {
     /// The first of it, for a network in training whose embeddings have this width.
-    Init: Draw -> int64 -> Tree
-    After: Scene -> Tree
+    Init: Rng -> int64 -> TensorTree
+    After: LossContext -> TensorTree
 }
 
 /// Where an average's running statistics come from.
@@ -44,7 +49,7 @@ type Probe = {
 [<NoEquality; NoComparison>]
 type Coreset = {
     Text: string
-    /// Samples kept out of training, at most so many and at most a tenth of all.
+    /// Samples kept out of training, at most this number and at most a tenth of all.
     HeldOut: int
     /// Whether the batches are chosen anew at the start of an epoch; before the first time all are trained on.
     Due: Progress -> bool
@@ -73,7 +78,7 @@ type Recipe = {
     Trains: Named<string -> bool>
 }
 
-/// What a stage brings to those after it.
+/// The output of a stage.
 [<NoEquality; NoComparison>]
 type Artifact =
     /// A trained network.
@@ -83,9 +88,9 @@ type Artifact =
     /// Every image of the data set in another form: uint8 [n; c; h; w].
     | Images of Tensor
 
-/// What a stage without training may use. Tensors of the result belong to the caller's scope.
+/// Arguments of a stage without training. Tensors of the result belong to the caller's scope.
 [<NoEquality; NoComparison>]
-type Workshop = {
+type StageContext = {
     /// Images in the data set.
     Count: int
     Device: torch.Device
@@ -94,7 +99,7 @@ type Workshop = {
     /// The class of some rows, int64.
     Classes: int64[] -> Tensor
     Seed: uint64
-    /// What earlier stages brought, by name.
+    /// Outputs of earlier stages, by name.
     Made: Map<string, Artifact>
     /// Called with the share done, 0 to 1; it may end the work by an exception.
     Report: float -> unit
@@ -109,7 +114,7 @@ type Method = {
     Citation: string
     /// Published quirks switched on, and why; what else a reader must know.
     Quirks: Map<string, string>
-    /// What comes first: other methods, labels, images. The method itself is the last stage.
+    /// Stages before it: other methods, labels, images. The method itself is the last stage.
     Before: Stage list
     /// The stage whose network the weights start from, where they do not start afresh. Every branch starts
     /// from the branch that the network is used by; what it lacks starts afresh.
@@ -121,18 +126,18 @@ type Method = {
     Memory: Memory
     Sampling: Sampling
     Recipe: Recipe
-    /// What evaluation takes.
-    Deploy: Who * Branch
+    /// The network and branch that evaluation uses.
+    Deploy: ModelRef * Branch
 }
 
 /// One of the stages before a method, by the name under which the method uses what it brings.
-and [<NoEquality; NoComparison>] Stage =
+and [<RequireQualifiedAccess; NoEquality; NoComparison>] Stage =
     /// A run that only the user can name, and what to say of it.
-    | Given of name: string * advice: string
+    | External of name: string * advice: string
     /// A network that this method trains, unless the user names a run to take its place.
-    | Fit of name: string * Method
+    | Train of name: string * Method
     /// Something computed.
-    | Make of name: string * Named<Workshop -> Artifact>
+    | Compute of name: string * Named<StageContext -> Artifact>
 
 [<RequireQualifiedAccess>]
 module Memory =
@@ -154,9 +159,9 @@ module Stage =
 
     let name stage =
         match stage with
-        | Given(name, _)
-        | Fit(name, _)
-        | Make(name, _) -> name
+        | Stage.External(name, _)
+        | Stage.Train(name, _)
+        | Stage.Compute(name, _) -> name
 
 [<RequireQualifiedAccess>]
 module Method =
@@ -171,7 +176,7 @@ module Method =
             method.Before
             |> List.map (fun stage ->
                 match stage with
-                | Fit(name, m) -> Fit(name, withThreat threat m)
+                | Stage.Train(name, m) -> Stage.Train(name, withThreat threat m)
                 | other -> other)
 
         { method with Before = before; Step = { method.Step with Adversaries = adversaries; Free = free } }
@@ -180,7 +185,7 @@ module Method =
     let rec hasAdversary method =
         let isAdversarial stage =
             match stage with
-            | Fit(_, m) -> hasAdversary m
+            | Stage.Train(_, m) -> hasAdversary m
             | _ -> false
 
         not method.Step.Adversaries.IsEmpty

@@ -1,6 +1,10 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Data
+open AdvContrast.Core.Networks
 
 /// Finds the names that a method uses and nothing defines: views, passes, branches, networks, stages, heads and
 /// labels, in the parts that are data and in its losses.
@@ -15,7 +19,7 @@ module MethodCheck =
     // The networks of a method's passes where they can be known without a run, with width-1 backbones.
     let private networkOf (earlier: Stage list) (method: Method) who : (Network * Branch) option =
         let tiny (m: Method) =
-            let input = { Channels = 1L; Mean = [ 0.0 ]; Std = [ 1.0 ]; Classes = 2 }
+            let input: ImageInfo = { Channels = 1L; Mean = [ 0.0 ]; Std = [ 1.0 ]; Classes = 2 }
             m.Head.Run(SmallNet.create 1L input m.Branches)
 
         match who with
@@ -25,12 +29,12 @@ module MethodCheck =
             earlier @ method.Before
             |> List.tryPick (fun stage ->
                 match stage with
-                | Fit(given, m) when given = name -> Some(tiny m, snd m.Deploy)
+                | Stage.Train(given, m) when given = name -> Some(tiny m, snd m.Deploy)
                 | _ -> None)
 
     // An output of a network in shape, with values that every loss is defined for.
     let private outputOf (network: Network, branch) =
-        let parameters, buffers = network.Init(Draw.create 1UL "init" [||])
+        let parameters, buffers = network.Init(Rng.create 1UL "init" [||])
         let images = torch.zeros [| rows; 1L; 8L; 8L |]
         let output, _ = network.Apply (Call.create branch Eval) parameters buffers images
         let ramp (x: Tensor) =
@@ -38,9 +42,9 @@ module MethodCheck =
         output |> Output.map ramp
 
     // A scene of passes without training: made-up outputs, labels and memory.
-    let private sceneOf earlier (method: Method) outputs (memory: Tree) : Scene =
+    let private sceneOf earlier (method: Method) outputs (memory: TensorTree) : LossContext =
         let labels name =
-            let isComputed = earlier @ method.Before |> List.exists _.IsMake
+            let isComputed = earlier @ method.Before |> List.exists _.IsCompute
 
             if name = "class" || isComputed then
                 torch.arange (rows, dtype = torch.int64) % 2L.ToScalar()
@@ -52,12 +56,12 @@ module MethodCheck =
             Memory = memory
             Ids = [| 0L .. rows - 1L |]
             Labels = labels
-            Output = Scene.output outputs
+            Output = LossContext.output outputs
             Gather = fun x -> x.alias ()
         }
 
     // Runs a use of a scene for the names that it asks for; other faults need real data to be judged.
-    let private asks (f: Scene -> unit) scene : Error option =
+    let private asks (f: LossContext -> unit) scene : Error option =
         try
             f scene
             None
@@ -85,7 +89,7 @@ module MethodCheck =
                     []
                 else
                     let width = (networkOf earlier method Online).Value |> fst |> _.EmbeddingWidth
-                    let memory = method.Memory.Init (Draw.create 1UL "memory" [||]) width
+                    let memory = method.Memory.Init (Rng.create 1UL "memory" [||]) width
                     let scene = sceneOf earlier method (outputs |> List.choose id |> Map.ofList) memory
                     uses |> List.choose (fun f -> asks f scene)
 
@@ -135,7 +139,7 @@ module MethodCheck =
             ||> List.fold (fun (known, errors) stage ->
                 let own =
                     match stage with
-                    | Fit(_, m) -> after known m
+                    | Stage.Train(_, m) -> after known m
                     | _ -> []
 
                 known @ [ stage ], errors @ own)

@@ -1,4 +1,9 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// MoCo v2 (He et al., CVPR 2020; Chen et al. 2020): queries against keys that a slow average of the network
 /// computes, this batch's and a queue of earlier ones. Settings for 32 pixels as in solo-learn (da Costa et
@@ -9,9 +14,9 @@ module MoCo =
     let private clean = SimClr.clean
     let private keys = "keys"
 
-    let private queue (scene: Scene) =
+    let private queue (scene: LossContext) =
         match scene.Memory["queue"] with
-        | Value queue -> queue
+        | Leaf.Tensor queue -> queue
         | _ -> invalidOp "the queue is a tensor."
 
     /// The key is the average's view of the first side, the query the network's of the second.
@@ -20,25 +25,28 @@ module MoCo =
             fun key query scene ->
                 MomentumContrast.loss
                     temperature
-                    (Scene.embedding query.Pass query.View scene)
+                    (LossContext.embedding query.Pass query.View scene)
                     (Comparison.targetEmbedding key scene)
                     (queue scene)
         Beside = fun key _ -> [ Comparison.target keys key ]
         Start = AtInput
     }
 
-    /// With a queue of so many keys, which it fills with random directions at first.
+    /// With a queue of `size` keys, which it fills with random directions at first.
     let create (length: int) =
         let compare = comparison 0.2
         let key, query = Comparison.side "v2" "keyed" clean, Comparison.side "v1" "clean" clean
 
-        let first (draw: Draw) (width: int64) : Tree =
+        let first (draw: Rng) (width: int64) : TensorTree =
             let rows = { draw with Ids = [| 0L .. int64 length - 1L |] }
-            Map [ "queue", Value(Scope.tensor (fun () -> Similarity.normalise (Draw.normal [ width ] rows))) ]
+            Map [
+                "queue",
+                Leaf.Tensor(Scope.tensor (fun () -> Similarity.normalise (Rng.normal [ width ] rows)))
+            ]
 
-        let after (scene: Scene) =
+        let after (scene: LossContext) =
             let entered = MomentumContrast.enqueue (Comparison.targetEmbedding key scene) (queue scene)
-            Map.add "queue" (Value entered) scene.Memory
+            Map.add "queue" (Leaf.Tensor entered) scene.Memory
 
         {
             SimClr.method with

@@ -1,9 +1,16 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// Robustness-aware coreset selection (Xu, Zhang, Liu, Sugiyama and Kankanhalli, NeurIPS 2023): after a while
-/// ACL goes on with those batches alone whose step lowers most how far an attack moves held-out images.
+/// ACL trains on those batches alone whose step lowers most how far an attack moves held-out images.
 [<RequireQualifiedAccess>]
 module Rcs =
 
@@ -13,7 +20,9 @@ module Rcs =
     let private divergence clean attacked : Loss =
         fun scene ->
             Scope.tensor (fun () ->
-                (Trades.divergence (Scene.embedding clean "x" scene) (Scene.embedding attacked "a" scene))
+                (Trades.divergence
+                    (LossContext.embedding clean "x" scene)
+                    (LossContext.embedding attacked "a" scene))
                     .mean())
 
     /// The divergence of held-out images from themselves under PGD-3, in eval mode: what a coreset is to
@@ -32,7 +41,7 @@ module Rcs =
                     {
                         Makes = [ "a", "x" ]
                         Threat = Threat.create Linf (8.0 / 255.0)
-                        Ascent = Ascent.pgd 0.25 3
+                        Ascent = GradientAttack.pgd 0.25 3
                         Passes = [ looking "still" "x"; looking "moved" "a" ]
                         Objective = divergence "still" "moved"
                         Leaks = false
@@ -80,7 +89,7 @@ module Rcs =
 
             pick probe.Parameters [])
 
-    /// A coreset of a share of the batches of a step, chosen anew every so many epochs after a warm-up.
+    /// A coreset of a share of the batches of a step, chosen anew every few epochs after a warm-up.
     let coreset (step: Step) warmUp every (share: float) = {
         Text =
             sprintf

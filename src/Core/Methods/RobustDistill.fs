@@ -1,4 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Attacks
 
 /// A recipe of this library's own for little time: a clean teacher, a student that keeps to it under attack,
 /// and TRADES with the teacher's clusters as classes. Its parts are those of ProFeAT (Addepalli, Dey and Babu
@@ -11,7 +15,7 @@ module RobustDistill =
     let private citation = "this library's own; from ProFeAT (2024), AWP (2020) and DynACL (2023)"
     let private ema = "ema"
     let private classes = 10
-    let private labels = Clusters.label classes
+    let private labels = PseudoLabels.label classes
 
     // Evaluation takes the average; its batch norms' statistics are averaged as well.
     let private averaged method = {
@@ -47,7 +51,7 @@ module RobustDistill =
     /// The plain form: 300 epochs of teacher, 100 of ProFeAT's loss on one weak view with PGD-5.
     let plain = {
         student "robust-distill-plain" agreeing 100 0.25 5 with
-            Before = [ Fit("teacher", teacher 300) ]
+            Before = [ Stage.Train("teacher", teacher 300) ]
     }
 
     /// The whole: 250 epochs of teacher, 80 of the student with PGD-3 and, in the last 30, weights perturbed by
@@ -67,9 +71,9 @@ module RobustDistill =
                 Summary = "a robust student of a clean teacher, then TRADES with the teacher's clusters"
                 Citation = citation
                 Before = [
-                    Fit("teacher", teacher 250)
-                    Fit("student", distilled)
-                    Make("clusters", Clusters.stage "teacher" None [ classes ])
-                    Fit("linear", Supervised.linearProbe "student" labels classes)
+                    Stage.Train("teacher", teacher 250)
+                    Stage.Train("student", distilled)
+                    Stage.Compute("clusters", PseudoLabels.stage "teacher" None [ classes ])
+                    Stage.Train("linear", Supervised.linearProbe "student" labels classes)
                 ]
         }

@@ -1,4 +1,11 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// RoCL (Kim, Tack and Hwang, NeurIPS 2020): a view attacked to be unlike the other view of its image, and
 /// all three contrasted; with the asymmetric forms of A-InfoNCE (Yu et al., ECCV 2022).
@@ -23,14 +30,14 @@ module Rocl =
         {
             Makes = [ "a", "v1" ]
             Threat = Threat.create Linf radius
-            Ascent = Ascent.pgd (0.007 / radius) 7
+            Ascent = GradientAttack.pgd (0.007 / radius) 7
             Passes = [ Pass.eval "moved" [ "a" ] clean; Pass.eval "still" [ "v2" ] clean ]
             Objective =
                 fun scene ->
-                    ThreeViews.pair
+                    RoclLoss.pair
                         similarity
-                        (Scene.embedding "moved" "a" scene)
-                        (Scene.embedding "still" "v2" scene)
+                        (LossContext.embedding "moved" "a" scene)
+                        (LossContext.embedding "still" "v2" scene)
             Leaks = false
         }
 
@@ -39,7 +46,7 @@ module Rocl =
         Schedule.riseFrom low 10 (Schedule.since 10 (Schedule.cosine (15.0 * low) 0.0))
 
     let private create name summary citation formula low similarity denominator inferior =
-        let embedding = Scene.embedding "all"
+        let embedding = LossContext.embedding "all"
 
         {
             SimClr.method with
@@ -55,8 +62,8 @@ module Rocl =
                         (fun scene ->
                             let x1, x2, a = embedding "v1" scene, embedding "v2" scene, embedding "a" scene
 
-                            ThreeViews.loss similarity denominator inferior x1 x2 a
-                            + ThreeViews.pair similarity a x2 / 256.0) with
+                            RoclLoss.loss similarity denominator inferior x1 x2 a
+                            + RoclLoss.pair similarity a x2 / 256.0) with
                         Adversaries = [ adversary similarity ]
                 }
                 Recipe = {
@@ -100,7 +107,7 @@ module Rocl =
             0.1
             similarity
             AllOthers
-            ThreeViews.plain
+            RoclLoss.plain
         create
             "a-infonce-rocl-ip"
             "RoCL with the attacked view as inferior positive"
@@ -118,7 +125,7 @@ module Rocl =
             0.2
             similarity
             (Hard hard)
-            ThreeViews.plain
+            RoclLoss.plain
         create
             "a-infonce-rocl-ip-hn"
             "RoCL with the attacked view as inferior positive, over hard negatives"

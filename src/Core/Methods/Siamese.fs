@@ -1,4 +1,10 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// Methods without negatives: each view's prediction is drawn to the other view's embedding, which gets no
 /// gradient. Settings for 32 pixels as in solo-learn (da Costa et al. 2022).
@@ -18,7 +24,7 @@ module Siamese =
             Transform.scale (rate peak)
         ]
 
-    let private prediction side = Scene.head "predictor" side.Pass side.View
+    let private prediction side = LossContext.head "predictor" side.Pass side.View
 
     // The views pass through the network one after the other.
     let private sides = Comparison.side "v1" "p1" clean, Comparison.side "v2" "p2" clean
@@ -41,7 +47,8 @@ module Siamese =
                         (comparison.Between first second) with
                         Measures =
                             fun scene -> [
-                                "deviation", Collapse.deviation (Scene.embedding first.Pass first.View scene)
+                                "deviation",
+                                FeatureStd.deviation (LossContext.embedding first.Pass first.View scene)
                             ]
                 }
                 Recipe = { SimClr.method.Recipe with Optimizer = optimizer; Batch = 256 }
@@ -68,8 +75,8 @@ module Siamese =
                 SimSiam.loss
                     (prediction first scene)
                     (prediction second scene)
-                    (Scene.embedding first.Pass first.View scene)
-                    (Scene.embedding second.Pass second.View scene)
+                    (LossContext.embedding first.Pass first.View scene)
+                    (LossContext.embedding second.Pass second.View scene)
         Beside = fun _ _ -> []
         Start = Uniform false
     }

@@ -1,4 +1,9 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
 
 /// SimCLR (Chen, Kornblith, Norouzi and Hinton, ICML 2020): two views of each image, NT-Xent between them.
 [<RequireQualifiedAccess>]
@@ -23,7 +28,10 @@ module SimClr =
     /// NT-Xent between a view in one pass and a view in another, or in the same.
     let contrast temperature pass1 view1 pass2 view2 : Loss =
         fun scene ->
-            InfoNce.ntXent temperature (Scene.embedding pass1 view1 scene) (Scene.embedding pass2 view2 scene)
+            InfoNce.ntXent
+                temperature
+                (LossContext.embedding pass1 view1 scene)
+                (LossContext.embedding pass2 view2 scene)
 
     /// NT-Xent as a comparison that an adversary can join.
     let comparison temperature = Comparison.ofEmbeddings (InfoNce.ntXent temperature)

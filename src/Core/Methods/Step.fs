@@ -1,7 +1,15 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Attacks
 
 /// Who computes a pass.
-type Who =
+type ModelRef =
     /// The network in training.
     | Online
     /// An exponential average of it, by name.
@@ -13,7 +21,7 @@ type Who =
 type Pass = {
     Name: string
     Views: string list
-    Who: Who
+    Who: ModelRef
     Call: Call
     /// Gradients flow into the parameters.
     Learn: bool
@@ -21,11 +29,11 @@ type Pass = {
     Keep: bool
 }
 
-/// What a loss may look at.
+/// Arguments of a loss.
 [<NoEquality; NoComparison>]
-type Scene = {
+type LossContext = {
     Progress: Progress
-    Memory: Tree
+    Memory: TensorTree
     Ids: int64[]
     /// Labels by name, int64 [n]: "class", or the name of labels that an earlier stage computed.
     /// UnknownNameException, or UnlabelledException for the classes of images that have none.
@@ -37,7 +45,7 @@ type Scene = {
 }
 
 /// A 0-dim tensor in float32, the mean over anchors, to be lowered.
-type Loss = Scene -> Tensor
+type Loss = LossContext -> Tensor
 
 /// A view by name: where its images come from and how they are augmented at each moment of the run.
 [<NoEquality; NoComparison>]
@@ -54,7 +62,7 @@ type Adversary = {
     /// New views, each with the view it starts from; all are raised together.
     Makes: (string * string) list
     Threat: Threat
-    Ascent: Ascent
+    Ascent: GradientAttack
     /// Run at every iteration, but once for all where nothing about them changes: they see no view that is
     /// raised, and keep no statistics.
     Passes: Pass list
@@ -73,7 +81,7 @@ type Free = {
     Makes: (string * string) list
     Threat: Threat
     /// Its rule makes the next perturbation; start, steps and restarts have no part.
-    Ascent: Ascent
+    Ascent: GradientAttack
 }
 
 /// A training step as data.
@@ -87,7 +95,7 @@ type Step = {
     Formula: string
     Loss: Loss
     /// Numbers worth watching besides the loss.
-    Measures: Scene -> (string * float) list
+    Measures: LossContext -> (string * float) list
     /// Gradients are taken at weights that are first moved to raise the loss: each matrix or kernel by this
     /// part of its own length along its gradient (adversarial weight perturbation; Wu et al. 2020, eq. 7 to
     /// 10). 0 is off.
@@ -120,15 +128,12 @@ module Pass =
     /// average move with its own batches where the pass is in train mode.
     let by who pass = { pass with Who = who; Learn = false }
 
-/// Raised where a step asks for the images' classes and the data set has none.
-exception UnlabelledException
-
 /// Raised where a loss asks for a view, pass, head or labels that are not there: Error.UnknownName, with the
 /// nearest name.
 exception UnknownNameException of Error
 
 [<RequireQualifiedAccess>]
-module Scene =
+module LossContext =
 
     /// A value by name. UnknownNameException.
     let internal find kind (values: Map<string, 'a>) name =
@@ -150,7 +155,7 @@ module Scene =
                 raise (UnknownNameException(Error.UnknownName(kind, view, views)))
 
     /// The classes of the batch's images, int64 [n]. UnlabelledException where they have none.
-    let classes (scene: Scene) = scene.Labels "class"
+    let classes (scene: LossContext) = scene.Labels "class"
 
     /// The embeddings of a view in a pass, from all ranks: [n; d].
     let embedding pass view scene = scene.Gather (scene.Output pass view).Embedding
@@ -164,7 +169,7 @@ module Scene =
     /// A number that the method carries on, 0 where there is none yet.
     let real name scene =
         match Map.tryFind name scene.Memory with
-        | Some(Real value) -> value
+        | Some(Leaf.Float value) -> value
         | _ -> 0.0
 
 [<RequireQualifiedAccess>]

@@ -1,4 +1,12 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Methods
+
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.ThreatModel
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Augment
+open AdvContrast.Core.Optim
+open AdvContrast.Core.Losses
+open AdvContrast.Core.Attacks
 
 /// Training with labels, the data set's or those that an earlier stage made: what methods do before or after
 /// they contrast.
@@ -6,7 +14,7 @@ namespace AdvContrast.Core
 module Supervised =
 
     let private clean = SimClr.clean
-    let private logits pass view = Scene.head "logits" pass view
+    let private logits pass view = LossContext.head "logits" pass view
     let private weak = Crop.padded 4L
 
     /// Cross-entropy on clean images (He et al. 2016's recipe for CIFAR): a classifier that nothing defends.
@@ -21,7 +29,7 @@ module Supervised =
                     (Step.views [ "x", weak ])
                     [ Pass.train "clean" [ "x" ] clean ]
                     "CE(logits(x), y)"
-                    (fun scene -> CrossEntropy.mean (logits "clean" "x" scene) (Scene.classes scene))
+                    (fun scene -> CrossEntropy.mean (logits "clean" "x" scene) (LossContext.classes scene))
             Recipe = {
                 SimClr.method.Recipe with
                     Optimizer = Transform.sgd (Schedule.cosine 0.1 0.0) 0.9 5e-4
@@ -30,7 +38,7 @@ module Supervised =
             }
     }
 
-    /// A linear classifier of so many pseudo-labels on a frozen encoder from an earlier stage (the LP of
+    /// A linear classifier of pseudo-labels on a frozen encoder from an earlier stage (the LP of
     /// LP-AFT; Kumar et al. 2022): 10 epochs of SGD at 0.01.
     let linearProbe from labels classes = {
         classifier with
@@ -80,7 +88,7 @@ module Supervised =
                         {
                             Makes = [ "a", "x" ]
                             Threat = Threat.create Linf (8.0 / 255.0)
-                            Ascent = { Ascent.trades 0.25 10 with Start = start }
+                            Ascent = { GradientAttack.trades 0.25 10 with Start = start }
                             Passes = [ Pass.eval "still" [ "x" ] clean; Pass.eval "moved" [ "a" ] clean ]
                             Objective =
                                 fun scene ->

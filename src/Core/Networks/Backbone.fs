@@ -1,21 +1,14 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
 
-/// What a backbone is told about the images and the branches it is to serve.
-type Input = {
-    Channels: int64
-    /// Mean and standard deviation of each channel, for the layer in front.
-    Mean: float list
-    Std: float list
-    /// How many classes the images have.
-    Classes: int
-}
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Data
 
 /// A convolutional encoder from layers.
 [<RequireQualifiedAccess>]
 module Backbone =
 
     /// A network whose embedding is its features.
-    let ofLayers text (input: Input) (features: int64) (layers: Layer list) : Network =
+    let ofLayers text (input: ImageInfo) (features: int64) (layers: Layer list) : Network =
         let body = Layer.sequence layers
         let output features = { Features = features; Embedding = features; Heads = Map.empty }
 

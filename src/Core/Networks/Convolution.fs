@@ -1,10 +1,12 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
 
 open System.Collections.Concurrent
 open System.Threading
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
-/// What decides which of libtorch's kernels computes a convolution of square kernels with zero padding.
+/// The parameters that select libtorch's kernel for a convolution of square kernels with zero padding.
 type ConvolutionCase = {
     Channels: int64
     Height: int64

@@ -1,6 +1,9 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
 
-/// What stands on an encoder: projection heads between features and loss, thrown away afterwards; predictors
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+
+/// Networks on an encoder: projection heads between features and loss, thrown away afterwards; predictors
 /// on the projection; classifiers on the features.
 [<RequireQualifiedAccess>]
 module Head =
@@ -52,7 +55,7 @@ module Head =
     let both (first: Named<Network -> Network>) (second: Named<Network -> Network>) =
         Named.create (sprintf "%s; %s" first.Text second.Text) (first.Run >> second.Run)
 
-    /// A linear map to so many dimensions.
+    /// A linear map to a number of dimensions.
     let linear (width: int64) =
         projection (sprintf "linear %d" width) (fun _ -> width) (fun f -> [
             Layer.linear "head.0" true f width

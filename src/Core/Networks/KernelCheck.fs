@@ -1,4 +1,4 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
 
 open System
 open System.IO
@@ -7,8 +7,10 @@ open System.Text
 open AdvContrast.Engine
 open FsToolkit.ErrorHandling
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
-/// What a check of a convolution kernel found.
+/// The result of a check of a convolution kernel.
 [<RequireQualifiedAccess>]
 type KernelVerdict =
     /// It agrees with float64 and repeats to the bit.
@@ -195,7 +197,7 @@ module KernelCheck =
         Convolution.casesOf (fun () ->
             Scope.value (fun () ->
                 use _ = torch.no_grad ()
-                let parameters, buffers = network.Init(Draw.create 0UL "kernel check" [||])
+                let parameters, buffers = network.Init(Rng.create 0UL "kernel check" [||])
                 let laidOut (x: Tensor) = if isLast then Network.channelsLast x else x
                 let images = torch.zeros ([| 1L; yield! shape[1..] |], torch.float32) |> laidOut
                 let call = { Call.create branch Eval with Mixed = isLow }

@@ -1,16 +1,18 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
 /// A piece of a network: it takes a batch and the buffers, and gives the next batch and the buffers after it.
 /// So layers compose by passing both on, and nothing is changed in place.
 [<NoEquality; NoComparison>]
 type Layer = {
     Text: string
-    Init: Draw -> Parameters * Buffers
+    Init: Rng -> Parameters * Buffers
     Run: Call -> Parameters -> Tensor * Buffers -> Tensor * Buffers
     /// The same in eval mode at fixed weights, in parts that merge with those of the layers around it.
-    Fold: Fixed -> Part list
+    Fold: Fixed -> FoldedOp list
 }
 
 [<RequireQualifiedAccess>]
@@ -28,7 +30,7 @@ module Layer =
 
     /// A layer in eval mode at fixed weights, as one function.
     let fold (fixed': Fixed) (layer: Layer) : Tensor -> Tensor =
-        Part.compile fixed'.Prepare (layer.Fold fixed')
+        FoldedOp.compile fixed'.Prepare (layer.Fold fixed')
 
     // What stands between two layers is freed as soon as it is used; what gradients need, libtorch holds.
     let private through (start: Tensor) (x: Tensor, buffers) (run: Tensor * Buffers -> Tensor * Buffers) =
@@ -62,12 +64,12 @@ module Layer =
                 fun call parameters (x, buffers) ->
                     let y, buffers = main.Run call parameters (x, buffers)
                     let skip, buffers = shortcut.Run call parameters (x, buffers)
-                    Part.add y skip, buffers
+                    FoldedOp.add y skip, buffers
             Fold =
                 fun fixed' ->
                     let parts = main.Fold fixed'
-                    let main, shortcut = Part.compile fixed'.Prepare parts, fold fixed' shortcut
-                    let join = if Part.isFresh parts then Part.addTo else Part.add
+                    let main, shortcut = FoldedOp.compile fixed'.Prepare parts, fold fixed' shortcut
+                    let join = if FoldedOp.isFresh parts then FoldedOp.addTo else FoldedOp.add
                     [ Sum(fun x -> join (main x) (shortcut x)) ]
         }
 
@@ -132,16 +134,16 @@ module Layer =
 
         pure' "normalise" (fun x -> (x - channels mean x) / channels std x)
 
-    let private single name (init: Draw -> Tensor) (draw: Draw) : Parameters =
-        Map [ name, init (Draw.sub name draw) ]
+    let private single name (init: Rng -> Tensor) (draw: Rng) : Parameters =
+        Map [ name, init (Rng.sub name draw) ]
 
     /// Normal with standard deviation sqrt(2 / fan-out) (He et al. 2015), the ACL family's start.
     let private kaiming (shape: int64 list) fanOut draw =
-        (Draw.normal shape (Draw.alone draw)).squeeze(0L) * sqrt (2.0 / fanOut)
+        (Rng.normal shape (Rng.alone draw)).squeeze(0L) * sqrt (2.0 / fanOut)
 
     /// Uniform within 1 / sqrt(fan-in): PyTorch's default.
     let private uniform (shape: int64 list) fanIn draw =
-        ((Draw.uniform shape (Draw.alone draw)).squeeze(0L) * 2.0 - 1.0) / sqrt fanIn
+        ((Rng.uniform shape (Rng.alone draw)).squeeze(0L) * 2.0 - 1.0) / sqrt fanIn
 
     // A weight as a pass multiplies by it; differentiable.
     let private computing call (weight: Tensor) =
@@ -165,7 +167,7 @@ module Layer =
             Fold = fun fixed' -> [ Product(fixed'.Parameters[weight], null, run) ]
         }
 
-    let private affine name bias (input: int64) (output: int64) (begun: int64 list -> Draw -> Tensor) =
+    let private affine name bias (input: int64) (output: int64) (begun: int64 list -> Rng -> Tensor) =
         let weight, offset = name + ".weight", name + ".bias"
         let of' (parameters: Parameters) = if bias then parameters[offset] else null
         {

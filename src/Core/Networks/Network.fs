@@ -1,6 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
 
 /// Which set of batch-norm weights and running statistics a pass uses. Convolutions are shared by all.
 type Branch = Branch of string
@@ -28,7 +30,7 @@ type Parameters = Map<string, Tensor>
 /// Running statistics: <c>"bn1.running_mean@adv"</c>.
 type Buffers = Map<string, Tensor>
 
-/// What a network gives for a batch of n images.
+/// The output of a network for a batch of n images.
 [<NoEquality; NoComparison>]
 type Output = {
     /// The encoder's features [n; f], what evaluation uses.
@@ -61,7 +63,7 @@ type Network = {
     /// Classes of the images it is made for: what a classifier on top of it gives.
     Classes: int
     /// Fresh parameters and buffers, a function of the draw alone.
-    Init: Draw -> Parameters * Buffers
+    Init: Rng -> Parameters * Buffers
     /// Images [n; c; h; w] in [0, 1] to the output and the buffers after the pass.
     Apply: Call -> Parameters -> Buffers -> Tensor -> Output * Buffers
     /// The same in eval mode as a function of images alone, batch norms merged into the weights before them;
@@ -131,7 +133,7 @@ module Network =
     let unfolded (apply: Call -> Parameters -> Buffers -> Tensor -> Output * Buffers) (fixed': Fixed) images =
         fst (apply (Call.create fixed'.Branch Eval) fixed'.Parameters fixed'.Buffers images)
 
-    /// A network for many looks at one set of weights: called in eval mode with these very weights and by this
+    /// A network for many passes with one set of weights: called in eval mode with these very weights and by this
     /// branch it takes the merged ones (see Fold), images with their channels last; the same function, faster,
     /// but without gradients in the weights. Called otherwise it is the network that it was. The merged weights
     /// belong to the current scope.

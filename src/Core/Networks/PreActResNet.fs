@@ -1,4 +1,6 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
+
+open AdvContrast.Core.Data
 
 /// Residual networks with batch norm and ReLU before each convolution (He et al. 2016b) and the CIFAR stem, under
 /// the names of RobustBench's models: <c>"layer2.0.shortcut.0.weight"</c>, and <c>"bn.weight"</c> for the last
@@ -32,7 +34,7 @@ module PreActResNet =
 
     /// PreActResNet-18: two blocks in each of four stages of w, 2w, 4w, 8w channels (w = 64 as published), then
     /// batch norm and ReLU; features: 8w.
-    let preActResNet18 (width: int64) input branches =
+    let preActResNet18 (width: int64) (input: ImageInfo) branches =
         let w = width
 
         Layer.normalise input.Mean input.Std

@@ -1,6 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
 
-/// What stands in front of a ResNet's stages.
+open AdvContrast.Core.Data
+
+/// The stem of a ResNet.
 type Stem =
     /// 3x3, stride 1, no pooling: for images of about 32 pixels.
     | CifarStem
@@ -83,7 +85,7 @@ module ResNet =
         | WidePaddingStem -> entry 3L 1L 2L
         | ImageNetStem -> entry 7L 2L 3L @ [ Layer.maxPool 3L 2L 1L ]
 
-    let private create name block (counts: int list) kind (width: int64) input branches =
+    let private create name block (counts: int list) kind (width: int64) (input: ImageInfo) branches =
         let w, e = width, block.Expansion
 
         let stages =

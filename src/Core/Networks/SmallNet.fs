@@ -1,4 +1,6 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
+
+open AdvContrast.Core.Data
 
 /// A small encoder for first looks on a CPU: five 3x3 convolutions, each with batch norm and ReLU, of width
 /// w, 2w, 2w, 4w, 4w, halving the image twice, then the global mean.
@@ -6,7 +8,7 @@ namespace AdvContrast.Core
 module SmallNet =
 
     /// width: w, 16 by default elsewhere; features: 4w.
-    let create (width: int64) input branches =
+    let create (width: int64) (input: ImageInfo) branches =
         let block index (from: int64) (into: int64) stride = [
             Layer.conv (sprintf "conv%d" index) from into 3L stride 1L
             Layer.batchNorm branches (sprintf "bn%d" index) into

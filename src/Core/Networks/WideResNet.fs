@@ -1,4 +1,6 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Networks
+
+open AdvContrast.Core.Data
 
 /// Wide residual networks (Zagoruyko and Komodakis 2016) as robust training has them: the blocks of He et al.
 /// 2016b, batch norm and ReLU before each convolution; no dropout. Parameters bear the names of TRADES' code,
@@ -36,7 +38,7 @@ module WideResNet =
     /// depth: 10, 16, 22, 28, 34, ... layers, (depth - 4) / 6 blocks in each of three groups. width: channels
     /// of the first group, w; the others have 2w and 4w. The stem has 16 whatever the width, so a widening
     /// factor k is a width of 16k: 160 for WRN-28-10. Features: 4w.
-    let create depth (width: int64) input branches =
+    let create depth (width: int64) (input: ImageInfo) branches =
         if depth < 10 || (depth - 4) % 6 <> 0 then
             invalidArg (nameof depth) (sprintf "expected 6n + 4 layers, 10 or more, got %d." depth)
 

@@ -1,6 +1,8 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Optim
 
-/// A number that may change as training goes on.
+open AdvContrast.Core.Foundation
+
+/// A number that may change during training.
 type Schedule = Named<Progress -> float>
 
 /// Curves over a run, what part of the run they are shown, and how they follow one another. Epochs are
@@ -39,7 +41,7 @@ module Schedule =
         Named.create (schedule.Text + ", by epochs") (fun p ->
             schedule.Run { Progress.start 1 p.Epochs with Step = int64 p.Epoch; Epoch = p.Epoch })
 
-    /// Looks at a schedule at the start of every k-th epoch only, and keeps what it said until the next.
+    /// Evaluates a schedule at the start of every k-th epoch and keeps its value until the next.
     let refreshed k (schedule: Schedule) : Schedule =
         if k < 1 then invalidArg (nameof k) (sprintf "k must be at least 1 epoch, got %d." k)
         Named.create (sprintf "%s, refreshed every %d epochs" schedule.Text k) (fun p ->

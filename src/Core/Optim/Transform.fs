@@ -1,6 +1,9 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Optim
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Networks
 
 /// One stage between gradients and the update that is subtracted from the parameters. Stages compose; their
 /// state is a tree of its own.
@@ -9,10 +12,10 @@ type Transform = {
     Text: string
     /// The learning rate, where the stage multiplies by one.
     Rate: Schedule option
-    Init: Parameters -> Tree
+    Init: Parameters -> TensorTree
     /// Updates so far (gradients at first) and parameters to new updates and the next state. A parameter
     /// without a gradient is not in the updates, keeps its state and is left alone.
-    Update: Progress -> Parameters -> Parameters -> Tree -> Parameters * Tree
+    Update: Progress -> Parameters -> Parameters -> TensorTree -> Parameters * TensorTree
 }
 
 /// Layer-wise rate scaling (You, Gitman and Ginsburg 2017) as the published code has it: for each tensor
@@ -32,7 +35,7 @@ type Lars = {
 [<RequireQualifiedAccess>]
 module Transform =
 
-    // A stage that looks at nothing but one update and its parameter.
+    // A transform of one update and its parameter alone.
     let private pointwise text (f: Progress -> Tensor -> Tensor -> Tensor) = {
         Text = text
         Rate = None
@@ -43,12 +46,12 @@ module Transform =
                 updates |> Map.map made, state
     }
 
-    let private zeros (parameters: Parameters) : Tree =
-        parameters |> Map.map (fun _ p -> Value(torch.zeros_like p))
+    let private zeros (parameters: Parameters) : TensorTree =
+        parameters |> Map.map (fun _ p -> Leaf.Tensor(torch.zeros_like p))
 
     // Keeps what stands in the state of parameters that had no update.
-    let private store (name: string) (state: Tree) (values: Map<string, Tensor>) =
-        Tree.join state (Tree.under name (Tree.ofTensors values))
+    let private store (name: string) (state: TensorTree) (values: Map<string, Tensor>) =
+        TensorTree.join state (TensorTree.under name (TensorTree.ofTensors values))
 
     /// Multiplies by a schedule: the learning rate.
     let scale (rate: Schedule) = {
@@ -64,10 +67,10 @@ module Transform =
     let private velocity text (mu: float) (update: Tensor -> Tensor -> Tensor) = {
         Text = sprintf "%s %g" text mu
         Rate = None
-        Init = fun parameters -> Tree.under "momentum" (zeros parameters)
+        Init = fun parameters -> TensorTree.under "momentum" (zeros parameters)
         Update =
             fun _ updates _ state ->
-                let before = Tree.toTensors (Tree.within "momentum" state)
+                let before = TensorTree.toTensors (TensorTree.within "momentum" state)
                 let now = updates |> Map.map (fun name g -> g.add (before[name], mu.ToScalar()))
                 updates |> Map.map (fun name g -> update g now[name]), store "momentum" state now
     }
@@ -84,19 +87,20 @@ module Transform =
         Rate = None
         Init =
             fun parameters ->
-                Tree.under "first" (zeros parameters)
-                |> Tree.join (Tree.under "second" (zeros parameters))
-                |> Map.add "steps" (Whole 0L)
+                TensorTree.under "first" (zeros parameters)
+                |> TensorTree.join (TensorTree.under "second" (zeros parameters))
+                |> Map.add "steps" (Leaf.Int 0L)
         Update =
             fun _ updates _ state ->
                 let steps =
                     match Map.tryFind "steps" state with
-                    | Some(Whole steps) -> steps + 1L
+                    | Some(Leaf.Int steps) -> steps + 1L
                     | _ -> 1L
 
                 let first, second =
-                    Tree.toTensors (Tree.within "first" state), Tree.toTensors (Tree.within "second" state)
-                // Tensors of our own are changed in place: as few looks at all parameters as can be.
+                    TensorTree.toTensors (TensorTree.within "first" state),
+                    TensorTree.toTensors (TensorTree.within "second" state)
+                // Tensors of our own are changed in place, which saves passes over all parameters.
                 let each f (tensors: Parameters) =
                     tensors |> Map.map (fun name x -> Scope.tensor (fun () -> f name x))
                 let first =
@@ -113,7 +117,7 @@ module Transform =
                     (m / deviation).mul_((root2 / correction1).ToScalar())
 
                 each step first,
-                store "second" (store "first" state first) second |> Map.add "steps" (Whole steps)
+                store "second" (store "first" state first) second |> Map.add "steps" (Leaf.Int steps)
     }
 
     /// Layer-wise rate scaling; the momentum and the learning rate come after it.
@@ -226,14 +230,15 @@ module Transform =
             Init =
                 fun parameters ->
                     named
-                    |> List.map (fun (name, stage) -> Tree.under name (stage.Init parameters))
-                    |> List.fold Tree.join Map.empty
+                    |> List.map (fun (name, stage) -> TensorTree.under name (stage.Init parameters))
+                    |> List.fold TensorTree.join Map.empty
             Update =
                 fun progress updates parameters state ->
                     ((updates, Map.empty), named)
                     ||> List.fold (fun (updates, after) (name, stage) ->
-                        let updates, own = stage.Update progress updates parameters (Tree.within name state)
-                        updates, Tree.join after (Tree.under name own))
+                        let updates, own =
+                            stage.Update progress updates parameters (TensorTree.within name state)
+                        updates, TensorTree.join after (TensorTree.under name own))
         }
 
     /// SGD: weight decay, momentum, learning rate.

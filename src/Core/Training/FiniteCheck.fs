@@ -1,7 +1,10 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Training
 
 open System
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Networks
 
 /// Raised within a step that cannot be computed: a sentence on what is not finite, and where.
 exception internal DivergedException of problem: string
@@ -56,12 +59,12 @@ module internal FiniteCheck =
                     "%s is zero, so its cosine similarity to other embeddings is undefined. The network has collapsed or is too narrow: try a wider network, a lower learning rate or another seed."
                     where))
 
-    let private problem (tree: Tree) =
+    let private problem (tree: TensorTree) =
         tree
         |> Map.toSeq
         |> Seq.tryPick (fun (name, leaf) ->
             match leaf with
-            | Value x when x.is_floating_point () ->
+            | Leaf.Tensor x when x.is_floating_point () ->
                 let bad = Scope.value (fun () -> x.isfinite().logical_not().sum().ToInt64())
 
                 if bad = 0L then
@@ -78,12 +81,12 @@ module internal FiniteCheck =
             | _ -> None)
 
     /// The first floating-point tensor of a state that is not finite, or the gradient that made it so.
-    let ofTree (gradients: Tree) (state: Tree) : string option =
+    let ofTree (gradients: TensorTree) (state: TensorTree) : string option =
         // A sum is not finite where a term is not; which term is found only then.
         let isSuspect =
             Scope.value (fun () ->
                 let sums =
-                    Tree.tensors state
+                    TensorTree.tensors state
                     |> Seq.filter _.is_floating_point()
                     |> Seq.map (fun x -> x.sum().``to`` torch.float32)
                     |> ResizeArray

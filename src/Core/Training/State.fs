@@ -1,14 +1,18 @@
-namespace AdvContrast.Core
+namespace AdvContrast.Core.Training
 
 open TorchSharp
+open AdvContrast.Core
+open AdvContrast.Core.Foundation
+open AdvContrast.Core.Networks
+open AdvContrast.Core.Methods
 
 /// Everything a run holds between two steps.
 [<NoEquality; NoComparison>]
 type State = {
     Online: Parameters * Buffers
     Averages: Map<string, Parameters * Buffers>
-    Optimizer: Tree
-    Memory: Tree
+    Optimizer: TensorTree
+    Memory: TensorTree
     Progress: Progress
 }
 
@@ -16,52 +20,54 @@ type State = {
 module State =
 
     let private networkTree (parameters: Parameters, buffers: Buffers) =
-        Tree.join
-            (Tree.under "parameters" (Tree.ofTensors parameters))
-            (Tree.under "buffers" (Tree.ofTensors buffers))
+        TensorTree.join
+            (TensorTree.under "parameters" (TensorTree.ofTensors parameters))
+            (TensorTree.under "buffers" (TensorTree.ofTensors buffers))
 
     let private networkOf tree =
-        Tree.toTensors (Tree.within "parameters" tree), Tree.toTensors (Tree.within "buffers" tree)
+        TensorTree.toTensors (TensorTree.within "parameters" tree),
+        TensorTree.toTensors (TensorTree.within "buffers" tree)
 
     /// The state as one tree.
-    let toTree state : Tree =
+    let toTree state : TensorTree =
         let progress =
             Map [
-                "step", Whole state.Progress.Step
-                "steps-per-epoch", Whole(int64 state.Progress.StepsPerEpoch)
-                "epochs", Whole(int64 state.Progress.Epochs)
+                "step", Leaf.Int state.Progress.Step
+                "steps-per-epoch", Leaf.Int(int64 state.Progress.StepsPerEpoch)
+                "epochs", Leaf.Int(int64 state.Progress.Epochs)
             ]
 
         [
-            Tree.under "online" (networkTree state.Online)
+            TensorTree.under "online" (networkTree state.Online)
             yield!
                 state.Averages
                 |> Map.toList
-                |> List.map (fun (name, n) -> Tree.under ("average/" + name) (networkTree n))
-            Tree.under "optimizer" state.Optimizer
-            Tree.under "memory" state.Memory
-            Tree.under "progress" progress
+                |> List.map (fun (name, n) -> TensorTree.under ("average/" + name) (networkTree n))
+            TensorTree.under "optimizer" state.Optimizer
+            TensorTree.under "memory" state.Memory
+            TensorTree.under "progress" progress
         ]
-        |> List.fold Tree.join Map.empty
+        |> List.fold TensorTree.join Map.empty
 
     /// The state that a tree holds; it shares the tree's tensors.
-    let ofTree (tree: Tree) =
+    let ofTree (tree: TensorTree) =
         let whole name =
             match Map.tryFind ("progress/" + name) tree with
-            | Some(Whole value) -> value
+            | Some(Leaf.Int value) -> value
             | _ -> 0L
 
-        let averages = Tree.within "average" tree
+        let averages = TensorTree.within "average" tree
         let names = averages |> Map.keys |> Seq.map (fun key -> key.Split('/')[0]) |> Seq.distinct
         let stepsPerEpoch = max 1 (int (whole "steps-per-epoch"))
         let start = Progress.start stepsPerEpoch (int (whole "epochs"))
         let step = whole "step"
 
         {
-            Online = networkOf (Tree.within "online" tree)
-            Averages = names |> Seq.map (fun name -> name, networkOf (Tree.within name averages)) |> Map.ofSeq
-            Optimizer = Tree.within "optimizer" tree
-            Memory = Tree.within "memory" tree
+            Online = networkOf (TensorTree.within "online" tree)
+            Averages =
+                names |> Seq.map (fun name -> name, networkOf (TensorTree.within name averages)) |> Map.ofSeq
+            Optimizer = TensorTree.within "optimizer" tree
+            Memory = TensorTree.within "memory" tree
             Progress = {
                 start with
                     Step = step
@@ -71,13 +77,13 @@ module State =
         }
 
     /// The tensors in it.
-    let tensors state = Tree.tensors (toTree state)
+    let tensors state = TensorTree.tensors (toTree state)
 
     /// Each of its tensors as f makes it, a new one; they belong to no scope: the caller disposes them.
     let map (f: Tensor -> Tensor) state =
         use _ = torch.NewDisposeScope()
-        let tree = Tree.map f (toTree state)
-        Scope.adopt (Tree.tensors tree)
+        let tree = TensorTree.map f (toTree state)
+        Scope.adopt (TensorTree.tensors tree)
         ofTree tree
 
     /// A deep copy, row by row however the state's tensors lie, that belongs to no scope: its caller disposes it.
@@ -92,7 +98,7 @@ module State =
             tensor.Dispose()
 
     /// The network that a method deploys: its parameters and buffers.
-    let deployed (who: Who) state =
+    let deployed (who: ModelRef) state =
         match who with
         | Average name -> state.Averages[name]
         | Online
