@@ -75,7 +75,7 @@ internal sealed record Recipe(string Name, Core.Methods.Method Method, Core.Opti
     /// <summary>An ascent that ends at its first point.</summary>
     internal Core.Attacks.GradientAttack AtStart => Changed(0, Ascent.Next);
 
-    /// <summary>The method's ascent, with a look at the gradient at its first point.</summary>
+    /// <summary>The method's ascent, with the gradient at its first point.</summary>
     internal Core.Attacks.GradientAttack Observed(Action<Tensor> observe) => Changed(Ascent.Steps,
         FuncConvert.FromFunc<Core.ThreatModel.Threat, Core.Attacks.Iterate, StepAndMemory>(
             (threat, iterate) =>

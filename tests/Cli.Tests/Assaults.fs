@@ -1,4 +1,4 @@
-/// Adversarial images from the command line: made, kept, looked at, and tried on other runs.
+/// Adversarial images from the command line: made, kept, shown, and tried on other runs.
 module Assaults
 
 open System.Buffers.Binary

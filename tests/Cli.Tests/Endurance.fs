@@ -21,7 +21,7 @@ let private uninterrupted =
          succeed folder (command + " --out whole") |> ignore
          bytes folder "whole")
 
-// What a user does after the program was killed: goes on where there is a checkpoint, else begins anew.
+// What a user does after the program was killed: resumes where there is a checkpoint, else starts anew.
 let private onward (folder: Folder) =
     if File.Exists(checkpoint folder "run") then
         "pretrain --resume run"
@@ -29,7 +29,7 @@ let private onward (folder: Folder) =
         if Directory.Exists(folder.At "run") then Directory.Delete(folder.At "run", true)
         command + " --out run"
 
-// Starts or goes on with the run and kills the program after so many milliseconds; whether it got to its end.
+// Starts or resumes the run and kills the program after a delay in milliseconds; whether it reached the end.
 let private killed (folder: Folder) (patience: int) =
     use child = start [] folder (onward folder)
 

@@ -226,8 +226,8 @@ let private refusesRun (what, spoil: Folder -> unit, code, says) =
             refuses (words command).Head prepare code says command
     ]
 
-// Eight bytes of length and a JSON header: safetensors, but of somebody else.
-let private somebodyElses =
+// Eight bytes of length and a JSON header: safetensors of another program.
+let private foreignHeader =
     let header = """{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}  """B
     Array.concat [ BitConverter.GetBytes(uint64 header.Length); header; Array.zeroCreate 4 ]
 
@@ -244,7 +244,7 @@ let private spoiltRuns = [
     5,
     "checksum"
     "foreign", change checkpoint foreign, 5, "not a safetensors file"
-    "somebody else's", change checkpoint (fun _ -> somebodyElses), 5, "not a checkpoint of this program"
+    "another program's", change checkpoint (fun _ -> foreignHeader), 5, "not a checkpoint of this program"
     "empty", change checkpoint (fun _ -> [||]), 5, "not a safetensors file"
 ]
 

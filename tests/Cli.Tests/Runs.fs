@@ -62,7 +62,7 @@ let private evaluates () =
     Expect.equal (accuracy.GetProperty("threat").GetString()) "l2:0.5" "the threat"
     Expect.equal (accuracy.GetProperty("attack").GetString()) "FGSM" "the attack in full"
     let tally = accuracy.GetProperty "tally"
-    // FGSM looks at an image that is right once more, and where the step leads, and takes one gradient.
+    // FGSM evaluates a correct image once more and the point after its step, and takes one gradient.
     let untouched = figures.GetProperty("accuracies")[0]
     let clean = untouched.GetProperty("correct").GetInt64()
     Expect.equal (tally.GetProperty("forwards").GetInt64()) (100L + 2L * clean) "passes"

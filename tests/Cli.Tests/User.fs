@@ -1,4 +1,4 @@
-/// Runs the program as a user does, and looks at what a user sees.
+/// Runs the program as a user does, and reads its output.
 module User
 
 open System

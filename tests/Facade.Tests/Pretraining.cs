@@ -22,7 +22,7 @@ public static class Pretraining
             TestCase("repeats a run from its run.json", Repeats),
             TestCase("trains what comes first, or takes a run in its place", Stages),
             TestCase("reads the runs that stand for stages from a run.json", ReadsGiven),
-            TestCase("stops at the step it is told to, with a checkpoint that goes on", StopsAndGoesOn),
+            TestCase("stops at a given step, with a checkpoint that resumes", StopsAndResumes),
             TestCase("trains a finished run further, and refuses what no longer counts", Further),
             TestCase("does nothing under a token that is cancelled already", CancelledBefore),
             TestCase("ends with the exception of a listener that raises one", ListenerRaises),
@@ -117,7 +117,7 @@ public static class Pretraining
         Expect.isEmpty(PretrainOptions.FromRun(file).Given, "none are given");
     }
 
-    private static void StopsAndGoesOn()
+    private static void StopsAndResumes()
     {
         using var folder = new Folder();
         using var stop = new CancellationTokenSource();

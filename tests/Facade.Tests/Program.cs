@@ -10,7 +10,7 @@ using TorchSharp;
 AdvContrast.Engine.LibTorch.Load();
 return Testing.main("Facade", args);
 
-/// <summary>A run of seconds' fractions, and what is looked at of it.</summary>
+/// <summary>A run of seconds' fractions, and its checks.</summary>
 internal static class Tiny
 {
     internal static readonly PretrainOptions Options = new()

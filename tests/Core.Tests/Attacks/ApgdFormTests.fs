@@ -149,7 +149,7 @@ let tests =
                                 (floats (objective x))
                                 start))
 
-        test "an ascent goes on from where another was best" (fun () ->
+        test "a warm start begins at the best point of the earlier attack" (fun () ->
             for seed in 1..20 do
                 Scope.value (fun () ->
                     let s = Objectives.scene seed seed
@@ -177,13 +177,13 @@ let tests =
                         images true <> images false))
             Expect.isGreaterThan differs.Length 0 "scenes that differ")
 
-        test "the step size is looked at after windows that shrink" (fun () ->
+        test "the step size is checked after windows that shrink" (fun () ->
             for steps in 0..300 do
                 let gaps = 0 :: Apgd.checkpoints steps |> List.pairwise |> List.map (fun (a, b) -> b - a)
                 let part percent = max 1 (percent * steps / 100)
 
                 match gaps with
-                | [] -> Expect.isLessThan steps (part 22) "no look at all"
+                | [] -> Expect.isLessThan steps (part 22) "no check at all"
                 | first :: _ ->
                     Expect.equal first (part 22) "the first window"
 

@@ -238,7 +238,7 @@ let tests =
             Expect.equal (Autograd.liveTensors () - before) 0L "nothing lives"
             Expect.equal (bits weight.grad) (bits mark) "gradients of parameters")
 
-        law "on the divergence it raises that, and looks at labels for the verdict alone" (fun s ->
+        law "on the divergence it raises that, and uses labels for the verdict alone" (fun s ->
             let clean = s.Classify s.Victims.Images
             let divergence x = floats (Trades.divergence clean (s.Classify x))
             let harm = runBy (Attack.trades 0.3 4) s
@@ -265,5 +265,5 @@ let tests =
                         Ascent = { s.Ascent with Start = start; Steps = 2 }
                 }
                 |> ignore
-                within 0.0 1.0 (seen.ToArray()) (sprintf "every point looked at, from %A" start))
+                within 0.0 1.0 (seen.ToArray()) (sprintf "every point evaluated, from %A" start))
     ]

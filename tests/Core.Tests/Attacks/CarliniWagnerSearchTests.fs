@@ -23,7 +23,7 @@ let private slowSearch rounds (how: CarliniWagner) threat model (x: float[]) y t
     let mutable low, high, c = 0.0, infinity, how.Weight
     let mutable nearest = infinity
 
-    // The clean image is looked at before.
+    // The clean image is evaluated before.
     let mutable deed: Oracles.Deed = {
         Image = x
         Success = false

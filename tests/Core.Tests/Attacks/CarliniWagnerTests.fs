@@ -123,7 +123,7 @@ let tests =
 
             Expect.isAscending [ found 0.0; found 0.01; found 0.1; found 1.0; found 10.0 ] "images broken")
 
-        test "a sample that no longer falls leaves at the second of the ten looks at that" (fun () ->
+        test "a sample that no longer falls leaves at the second of the ten checks of that" (fun () ->
             let s = scene 8 5
             let n = s.Y.Length
             let flat (x: Tensor) =

@@ -23,7 +23,7 @@ let tests =
     testList "Attacks.FabForm" [
         test "later runs depend on the seed and the image's id" (fun () ->
             let s = scene 4 5
-            // Each run of one step looks at its beginning and at where the step leads.
+            // Each run of one step evaluates its start and the point after the step.
             let begun run draw =
                 let seen = ResizeArray<float[]>()
                 let classify (x: Tensor) =

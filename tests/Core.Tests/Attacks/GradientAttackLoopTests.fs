@@ -122,7 +122,7 @@ let tests =
                     bumpy s.Slopes x
                 ascend s objective s.Origin |> ignore
                 let best = if s.Ascent.Keep = Best && s.Ascent.Steps > 0 then 1 else 0
-                Expect.equal looks (s.Ascent.Steps + best) "looks at the objective"))
+                Expect.equal looks (s.Ascent.Steps + best) "evaluations of the objective"))
 
         law "a sample's result depends on its id alone" (fun s ->
             let together = rows (ascend s (bumpy s.Slopes) s.Origin)

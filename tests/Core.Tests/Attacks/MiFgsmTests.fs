@@ -64,7 +64,7 @@ let tests =
                 let one = ascend alone (bumpy (row s.Slopes)) alone.Origin
                 close 1e-9 (floats one) (Array.item i (rows x)) "row")
 
-        test "where there is no slope nothing moves, and what was gathered before goes on" (fun () ->
+        test "where there is no slope nothing moves, and the momentum continues" (fun () ->
             let origin = tensor [ 1; 3 ] [| 0.5; 0.5; 0.5 |]
             let threat = Threat.create Linf 0.4
             let climb objective steps =
@@ -86,7 +86,7 @@ let tests =
             refuses [ "decay" ] (fun () -> GradientAttack.momentum -0.1 0.1 3 |> ignore) "decay"
             refuses [ "step" ] (fun () -> GradientAttack.momentum 1.0 -0.1 3 |> ignore) "step")
 
-        AttackCases.law "as an evaluation it looks at the image, at it again, and once a step" (fun s ->
+        AttackCases.law "as an evaluation it evaluates the image twice, and once a step" (fun s ->
             let harm = AttackCases.runBy (Attack.miFgsm 0.2 4) s
 
             for deed in AttackCases.deeds harm do

@@ -119,7 +119,7 @@ let tests =
 
                     same (deeds (run how s)) expected "report"))
 
-        law "every point looked at lies in ball and box, in single precision too" (fun case ->
+        law "every point evaluated lies in ball and box, in single precision too" (fun case ->
             let s = pick [| 0 |] case.Scene
             let images = single s.Victims.Images
             let seen = ResizeArray<float[]>()

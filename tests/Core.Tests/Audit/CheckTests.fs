@@ -1,4 +1,4 @@
-/// The checks of an audit that look at answers and at attacks by gradients, one by one.
+/// The audit's checks of outputs and of gradient attacks, one by one.
 module Tests.Audit.CheckTests
 
 open Expecto

@@ -99,7 +99,7 @@ let private landscape =
                 fails (LossLandscapeChecks.surroundings s) (name + ": surroundings")
                 fails (LossLandscapeChecks.differences s) (name + ": differences")
                 fails (LossLandscapeChecks.ascent s) (name + ": ascent")
-                Expect.equal (LossLandscapeChecks.differences s).Images [ 0..7 ] "all that were looked at")
+                Expect.equal (LossLandscapeChecks.differences s).Images [ 0..7 ] "all that were examined")
     ]
 
 let private oracle =

@@ -12,7 +12,7 @@ open Support.Fixtures
 open Support.Laws
 open Support.TestImages
 
-// An image's value at a place between pixels; beyond the border the border goes on.
+// An image's value at a place between pixels; the border is replicated.
 let private bilinear (values: float[]) h w ch (y: float) (x: float) =
     let keep limit v = min (float limit - 1.0) (max 0.0 v)
     let y, x = keep h y, keep w x

@@ -49,7 +49,7 @@ let tests =
                 Dataset.ofBytes "two" [| 0uy; 255uy |] [| 2L; 1L; 1L; 1L |] [| 0uy; 1uy |] 2 [ 0.5 ] [ 0.5 ]
             Expect.equal (floats (set.Batch cpu [| 0L; 1L |])) [| 0.0; 1.0 |] "pixels")
 
-        test "images that somebody has in memory are shown as they are, and outlive the set" (fun () ->
+        test "images in the caller's memory are used without a copy, and outlive the set" (fun () ->
             let images = tensor [ 3; 1; 1; 2 ] [| -1.0; 2.0; 0.5; 7.0; 0.0; 1.0 |]
             let labels: Tensor = torch.tensor [| 4L; 0L; 2L |]
 

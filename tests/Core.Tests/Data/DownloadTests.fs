@@ -176,7 +176,7 @@ let tests =
                 let target = Path.Combine(folder, "data.bin")
                 let fetch url = Download.fetch patient url None target (fun _ _ -> ()) never
                 unreachable
-                    [ "no connection"; Uri(url).Authority; "other means"; target ]
+                    [ "no connection"; Uri(url).Authority; "can also be copied to"; target ]
                     (fetch url)
                     "refused"
                 unreachable

@@ -1,4 +1,4 @@
-/// Data sets that are folders of image files: one's own, and Tiny-ImageNet.
+/// Data sets that are folders of image files: a user's, and Tiny-ImageNet.
 module Tests.Data.ImageFolderTests
 
 open System

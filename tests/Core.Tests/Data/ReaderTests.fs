@@ -51,7 +51,7 @@ let private free result =
 let private write (folder: string) (name: string) (bytes: byte[]) =
     File.WriteAllBytes(Path.Combine(folder, name), bytes)
 
-// Five training files and a test file of so many records each.
+// Five training files and a test file of a given number of records each.
 let private cifar (source: Source) folder count =
     let inner = Path.Combine(folder, "cifar-10-batches-bin")
     Directory.CreateDirectory inner |> ignore

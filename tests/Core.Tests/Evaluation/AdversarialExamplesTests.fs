@@ -271,7 +271,7 @@ let tests =
                         (count clean, count both)
                         "onto another, where what was wrong stays wrong"))
 
-        test "a summary looks at the images that were right" (fun () ->
+        test "a summary is over the images that were correct" (fun () ->
             use data = noisy (Source 5) 40
             use images = craft "pgd-5" data
             let right = Array.map2 (=) (wholes images.Before) (wholes data.Labels)

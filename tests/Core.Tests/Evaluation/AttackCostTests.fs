@@ -18,7 +18,7 @@ open Support
 
 let private count, spacing, radius = 14, 17, 0.02
 
-// Images of 2 by 4 whose last pixel says which one it is. The classifier does not look at that pixel, and no
+// Images of 2 by 4 whose last pixel says which one it is. The classifier ignores that pixel, and no
 // attack moves it by more than the radius.
 let private labelled (source: Source) =
     let pixels = [|
@@ -46,7 +46,7 @@ let private labelled (source: Source) =
 
 let private idOf (image: float[]) = int64 (round ((Array.last image * 255.0 - 8.0) / float spacing))
 
-// A look at an image: in which stage, of which, with a gradient, and whether it is broken there.
+// An evaluation of an image: in which stage, of which, with a gradient, and whether it is broken there.
 type private Look = { Stage: string; Id: int64; Sloped: bool; Won: bool }
 
 // The standard cascade, with fewer proposals.
@@ -110,7 +110,7 @@ let tests =
                 Expect.equal
                     (here |> List.map _.Id |> Set.ofList)
                     (Set.ofArray before)
-                    (name + ": who is looked at")
+                    (name + ": which images are evaluated")
                 // Every image has a last look, for the verdict.
                 Expect.equal here.Length (int tally.Forwards + before.Length) (name + ": passes")
                 let sloped = here |> List.filter _.Sloped |> List.length

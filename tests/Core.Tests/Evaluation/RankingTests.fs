@@ -18,7 +18,7 @@ open Support.Laws
 let private threat = Threat.create Linf 0.1
 let private square queries = Square.attack { Square.standard with Queries = queries }
 
-// AutoAttack's stages; the last one with so many queries.
+// AutoAttack's stages; the last one with a given number of queries.
 let private stages queries = [
     for name, attack in AutoAttack.standard.Stages ->
         name, (if name = "square" then square queries else attack)

@@ -90,7 +90,7 @@ let tests =
                     "from -1 to 1"
                 Expect.equal (correct (measure e single' (images.``to`` torch.uint8) y)) shares "bytes"))
 
-        test "so many of the images, and attacks in turn" (fun () ->
+        test "a number of the images, and AutoAttack" (fun () ->
             let classify, images, y = crowd 3 12
             let few = { asked with Attacks = [ "fgsm" ]; Threats = []; Images = Some 5 }
             let found = Expect.wantOk (measure few classify images y) "measured"

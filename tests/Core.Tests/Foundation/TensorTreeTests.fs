@@ -109,7 +109,7 @@ let tests =
 
             Expect.equal (List.distinct hashes) hashes "hashes")
 
-        test "the hash looks at values, not at how they lie in memory" (fun () ->
+        test "the hash is of values, not of their layout in memory" (fun () ->
             let values = tensor [ 2; 3 ] [| 1.0; 2.0; 3.0; 4.0; 5.0; 6.0 |]
             let turned = values.t().contiguous().t()
             Expect.isFalse (turned.is_contiguous ()) "lies column by column"

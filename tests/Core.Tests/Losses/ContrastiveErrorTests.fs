@@ -179,7 +179,7 @@ let tests =
                 (call ((good () * 2.5e4).``to`` torch.float16))
                 "it does")
 
-        test "the check names what it looked at, and lets what is sound pass" (fun () ->
+        test "the check names its argument, and accepts sound ones" (fun () ->
             Embeddings.check "z" 3L (good ())
             Embeddings.check "z" 1L ((good ()).requires_grad_ true)
             faulty [ "z"; "4 rows"; "[3; 3]" ] (fun () -> Embeddings.check "z" 4L (good ())) "rows"

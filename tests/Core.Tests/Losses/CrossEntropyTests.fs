@@ -79,7 +79,7 @@ let tests =
                 let parts = [ "labels"; "0 .. 2"; string y; "row 1" ]
                 refuses parts (call z (labels [| 0; y |])) "range of the labels"
 
-            // Every second of four: only what is the tensor's is looked at.
+            // Every second of four: only the view's own elements are checked.
             let apart = (labels [| 0; 7; 1; 7 |]).reshape([| 2L; 2L |]).select(1L, 0L)
             Expect.equal (CrossEntropy.perSample z apart).shape [| 2L |] "labels that lie apart"
 

@@ -91,7 +91,7 @@ let private drawn count name check =
 [<Tests>]
 let tests =
     testList "Losses.EmpSsl" [
-        drawn 100 "equals the formula, number by number, whichever Gram matrix is smaller" (fun _ w e crops ->
+        drawn 100 "equals the formula, number by number, for either Gram matrix" (fun _ w e crops ->
             relative 1e-10 [| value w e crops |] [| slow w e crops |] "value")
 
         drawn

@@ -19,7 +19,7 @@ open Support
 let private gradient (loss: Tensor) (x: Tensor) =
     (torch.autograd.grad (ResizeArray [ loss.sum () ], ResizeArray [ x ]))[0]
 
-// The largest class but one's own.
+// The largest other class.
 let private rival (z: float[]) y = seq { 0 .. z.Length - 1 } |> Seq.filter ((<>) y) |> Seq.maxBy (Array.get z)
 
 [<Tests>]
@@ -122,7 +122,7 @@ let tests =
             let broken = Array.head (truths harm.Success)
 
             if not broken then
-                // But the clean image at the front, and the verdict's look at the end.
+                // But the clean image at the front, and the verdict's pass at the end.
                 let best = visited |> Seq.skip 1 |> Seq.take 5 |> Seq.map margin |> Seq.max
                 close 1e-12 [| margin (floats harm.Images) |] [| best |] "margin")
 

@@ -128,7 +128,7 @@ let tests =
             let first (x: Tensor) = bits (x.narrow (0L, 0L, 4L))
             Expect.notEqual (first after) (first before) "those of the batch climb")
 
-        test "what a method carries itself goes on beside them" (fun () ->
+        test "a method's own memory continues beside them" (fun () ->
             let counting = {
                 method with
                     Memory = {

@@ -175,7 +175,7 @@ let tests =
             Expect.equal (print 5) (print 5) "the same"
             Expect.notEqual (print 5) (print 6) "another")
 
-        test "more rows than are looked at at once" (fun () ->
+        test "more rows than are compared at once" (fun () ->
             // 4200 rows times 1000 centres are above four million distances.
             let n, k = 4200, 1000
             let x = Source(4).Rows(n, 2)

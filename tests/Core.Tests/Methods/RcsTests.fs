@@ -198,7 +198,7 @@ let tests =
             let wanted (w: float[][]) = [| [| 1.0 + 110.0 * w[0][0]; 0.5 |] |]
             Expect.equal (greedy 2 wanted gradients [| [| 0.0; 0.0 |] |]) [ 0; 2 ] "choice")
 
-        test "a coreset is due after the warm-up, every so many epochs" (fun () ->
+        test "a coreset is due after the warm-up, every few epochs" (fun () ->
             let rule = Rcs.coreset Acl.dualStream.Step 100 20 0.2
             let due = [
                 for e in 0..160 do
@@ -207,7 +207,7 @@ let tests =
             Expect.equal due [ 100; 120; 140; 160 ] "epochs"
             Expect.equal rule.HeldOut 512 "held out")
 
-        test "stopped within an epoch of chosen batches, a run goes on bit for bit" (fun () ->
+        test "stopped within an epoch of chosen batches, a run resumes bit for bit" (fun () ->
             let m = { small Rcs.method with Sampling = Chosen(Rcs.coreset Acl.dualStream.Step 1 2 0.4) }
 
             tryingAsIs 44 m (fun t ->

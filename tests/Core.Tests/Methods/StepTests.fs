@@ -115,7 +115,7 @@ let tests =
                         acl |> withAdversaries (fun a -> { a with Makes = [ "a1", "w1" ] }) |> faults acl),
                     "view",
                     "w1"
-                    "view an adversary looks at",
+                    "view of an adversary's pass",
                     (fun () ->
                         faults
                             acl

@@ -1,4 +1,4 @@
-/// Methods of one's own: trained, kept, evaluated and resumed though they are not registered.
+/// User-defined methods: trained, kept, evaluated and resumed though they are not registered.
 module Tests.Methods.UserMethodTests
 
 open System
@@ -20,7 +20,7 @@ open Support.TestMethods
 open Support.Arrays
 open Support.TestRuns
 
-// A student without a head, of a teacher of one's own: SimCLR of one's own views.
+// A student without a head, of a user-defined teacher: SimCLR with other views.
 let private mine =
     let teacher =
         { SimClr.method with Name = "mine-first" }
@@ -49,7 +49,7 @@ let private trained folder = Expect.wantOk (told (train folder ignore forever)) 
 let tests =
     testList "Methods.UserMethod" [
         test
-            "a method of one's own leaves a run that can be loaded and evaluated, and so does its stage"
+            "a user-defined method leaves a run that can be loaded and evaluated, and so does its stage"
             (fun () ->
                 inFolder (fun folder ->
                     let before = Autograd.liveTensors ()
@@ -114,7 +114,7 @@ let tests =
                 let found = Expect.wantOk (Manifest.configuration manifest) "configuration"
                 Expect.equal (pretrained None ignore found) weights "repeated"))
 
-        test "stopped in either stage it goes on by the method itself, and by nothing else" (fun () ->
+        test "stopped in either stage it resumes by the method itself, and by nothing else" (fun () ->
             inFolder (fun folder ->
                 let whole = weightsOf (trained None)
 
@@ -128,7 +128,7 @@ let tests =
                     let resumed = Workbench.resumeOf id folder ignore forever invention
                     Expect.equal (weightsOf (Expect.wantOk (told resumed) "resumed")) whole stage))
 
-        test "a folder that holds a run is not overwritten by a method of one's own" (fun () ->
+        test "a folder that holds a run is not overwritten by a user-defined method" (fun () ->
             inFolder (fun folder ->
                 pretrained (Some folder) ignore { brief "simclr" with Epochs = Some 1 } |> ignore
                 says [ "--out"; "--resume" ] (refusal (train (Some folder) ignore forever)) "sentence"))
@@ -141,7 +141,7 @@ let tests =
                 says [ "no stage 'first'" ] error "sentence"
                 Expect.isFalse (Directory.Exists out) "no folder"))
 
-        test "a configuration's changes reach a method of one's own and its stages" (fun () ->
+        test "a configuration's changes reach a user-defined method and its stages" (fun () ->
             let seen = ResizeArray<string * string>()
             let spy (m: Method) = {
                 m with

@@ -209,30 +209,25 @@ let tests =
                 nothing.Update (now 0) (Map [ "w", vector [| 1.0 |] ]) parameters (nothing.Init parameters)
             Expect.equal (floats same["w"], state.Count) ([| 1.0 |], 0) "an empty chain changes nothing")
 
-        law
-            "a state that was put away and taken out goes on as if nothing had happened"
-            (fun (_, start, gradients) ->
-                for rule in
-                    [
-                        Transform.sgd decaying 0.9 0.1
-                        Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale decaying ]
-                    ] do
-                    let parameters: Parameters = Map [ "w", vector start ]
-                    let go copy =
-                        ((parameters, rule.Init parameters), List.indexed gradients)
-                        ||> List.fold (fun (p, state) (step, g) ->
-                            let state =
-                                if copy then
-                                    TensorTree.within "o" (TensorTree.copy (TensorTree.under "o" state))
-                                else
-                                    state
-                            let updates, state = rule.Update (now step) (Map [ "w", vector g ]) p state
-                            Transform.apply updates p, state)
-                    let (p, s), (q, t) = go true, go false
-                    Expect.equal
-                        (hash p, TensorTree.hash s)
-                        (hash q, TensorTree.hash t)
-                        "parameters and state")
+        law "a state that was saved and read back continues the same" (fun (_, start, gradients) ->
+            for rule in
+                [
+                    Transform.sgd decaying 0.9 0.1
+                    Transform.chain [ Transform.adam 0.9 0.999 1e-8; Transform.scale decaying ]
+                ] do
+                let parameters: Parameters = Map [ "w", vector start ]
+                let go copy =
+                    ((parameters, rule.Init parameters), List.indexed gradients)
+                    ||> List.fold (fun (p, state) (step, g) ->
+                        let state =
+                            if copy then
+                                TensorTree.within "o" (TensorTree.copy (TensorTree.under "o" state))
+                            else
+                                state
+                        let updates, state = rule.Update (now step) (Map [ "w", vector g ]) p state
+                        Transform.apply updates p, state)
+                let (p, s), (q, t) = go true, go false
+                Expect.equal (hash p, TensorTree.hash s) (hash q, TensorTree.hash t) "parameters and state")
 
         test "they say what they are" (fun () ->
             let text (rule: Transform) = rule.Text

@@ -139,7 +139,7 @@ let tests =
                     wantError (Manifest.save (Path.Combine(folder, "none")) (manifest small 0L)) "no folder"
                 Expect.equal (Error.exitCode error) 6 "not writable"))
 
-        test "a run goes on by its manifest only where its own training has not begun" (fun () ->
+        test "a run resumes by its manifest only where its own training has not begun" (fun () ->
             inFolder (fun folder ->
                 let code () = Error.exitCode (wantError (Manifest.ofRun folder) "no run")
                 Expect.equal (code ()) 4 "nothing there"

@@ -41,7 +41,7 @@ let private shares (m: Method) total =
     let sum = trained |> List.sumBy snd
     trained |> List.map (fun (name, own) -> name, max 1 (int (round (float (total * own) / float sum))))
 
-// Stops a run in the middle and at the end of every stage, and goes on each time until it is done: its weights,
+// Stops a run in the middle and at the end of every stage, and resumes each time until it is done: its weights,
 // how often it was stopped, and the stages that each part of it went through.
 let private stoppedEverywhere folder (c: PretrainConfig) =
     let stops = HashSet<string * int64>()

@@ -73,7 +73,7 @@ let private training (c: PretrainConfig) : Result<Trainer, Error list> = result 
         TrainingSetup.training c method precision device dataset Map.empty |> Result.mapError List.singleton
 }
 
-// Looks at the training of a configuration and frees its data.
+// Checks the training of a configuration and frees its data.
 let private looking c (look: Trainer -> 'a) =
     let training =
         Expect.wantOk (training c |> Result.mapError (List.map Error.message)) "a sound configuration"

@@ -22,12 +22,12 @@ open Support
 [<NoEquality; NoComparison>]
 type Hill = { Value: float[] -> float; Slope: float[] -> float[]; Won: float[] -> bool }
 
-/// The points that a run looked at, in order, and of those the one of the highest value.
+/// The points that a run evaluated, in order, and of those the one of the highest value.
 type Walk = { Visited: float[] list; Best: float[] }
 
 let better hill best x = if hill.Value x > hill.Value best then x else best
 
-// Algorithm 1 with all that it looks at written down, and looked up again in the end.
+// Algorithm 1 with all its points recorded, and looked up at the end.
 let walk threat steps fromZero hill (origin: float[]) start =
     let part share = max 1 (int (floor (share * float steps + 1e-9)))
     let points = ResizeArray [ start ]
@@ -106,7 +106,7 @@ let sparseWalk threat given steps hill (origin: float[]) start =
 
 let wide radii threat = { threat with Radius = radii * threat.Radius }
 
-// A run, and how many points it looked at in wider balls before.
+// A run, and the number of points in wider balls before.
 let slowRun threat steps fromZero hill origin start =
     if threat.Norm <> L1 then
         0, walk threat steps fromZero hill origin start

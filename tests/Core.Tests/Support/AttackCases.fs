@@ -115,7 +115,7 @@ let same (actual: Oracles.Deed[]) (expected: Oracles.Deed[]) message =
 /// Which images are wrong as they are.
 let wrong s = Array.map2 (<>) (guesses s.Classify s.Victims.Images) s.Y
 
-/// That success is that of the stored image, that what is wrong as it is was looked at once, and that what is
+/// That success is that of the stored image, that misclassified images are evaluated once, and that what is
 /// not broken is stored as it was.
 let leavesTheUnbroken (s: LossContext) (harm: AttackResult) =
     let broken = Array.map2 (<>) (guesses s.Classify harm.Images) s.Y
@@ -133,7 +133,7 @@ let leavesTheUnbroken (s: LossContext) (harm: AttackResult) =
                 Gradients = 0L
             }
 
-            Expect.equal deed alone "one look at what is wrong already"
+            Expect.equal deed alone "one evaluation of misclassified images"
         elif deed.Success then
             Expect.isGreaterThan deed.First 0L "a first success"
             Expect.isGreaterThan deed.Forwards deed.First "and looks beyond it"

@@ -28,7 +28,7 @@ let subjectOf threat count (classify: Classifier) =
 
 let subject classify = subjectOf box 12 classify
 
-/// A strike that broke some images after so many looks, of so many.
+/// An outcome that broke some of the images after a number of evaluations.
 let strike count (broken: (int * int64) list) : AttackOutcome =
     let first =
         Array.init count (fun place ->

@@ -105,7 +105,7 @@ type Linear = {
 type Deed = { Image: float[]; Success: bool; First: int64; Forwards: int64; Gradients: int64 }
 
 /// Gradient ascent on cross-entropy against one sample, restart after restart, as an evaluation: every point
-/// is looked at, and the first success ends it. stride: in radii.
+/// is evaluated, and the first success ends it. stride: in radii.
 let attack
     threat
     stride

@@ -56,7 +56,7 @@ let pictures (seed: uint64) (classes: int) (side: int64) : Lesson =
         Threat = Threat.create Linf 0.1
     }
 
-/// The embedded clothes from some image on, so many pixels wide: each the mean of a square.
+/// The embedded clothes from some image on, of a given width in pixels: each the mean of a square.
 let clothes (from: int) (train: int) (test: int) (side: int) : Lesson =
     let part isTrain from count =
         match FashionMnist.sample isTrain with
@@ -144,7 +144,7 @@ type Pupil = {
     Classify: Classifier
 }
 
-/// Trains by Adam on the whole lesson at once, for so many steps; a robust one on what a few steps of PGD
+/// Trains by Adam on the whole lesson at once, for a number of steps; a robust one on what a few steps of PGD
 /// make of the images.
 let teach (seed: uint64) (shape: Build) robust steps (lesson: Lesson) : Pupil =
     let network = Layer.sequence (shape.Layers lesson)

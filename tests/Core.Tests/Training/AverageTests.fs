@@ -23,7 +23,7 @@ let private ema statistics lags = {
     Lags = lags
 }
 
-// The average looks at the second view in train mode.
+// The average network sees the second view in train mode.
 let private looking average : Method = {
     own
         [ "v1", View.identity; "v2", Crop.randomResized 0.5 ]

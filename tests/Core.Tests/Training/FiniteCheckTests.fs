@@ -61,7 +61,7 @@ let tests =
 
                     State.dispose checkpoint.State
 
-                    // With a loss that can be computed the run goes on from there.
+                    // With a loss that can be computed the run resumes from there.
                     let resumed = Workbench.resumeOf id folder ignore forever (spoiled -1L id)
                     let whole = Workbench.train None ignore forever (brief "") (spoiled -1L id)
                     Expect.equal

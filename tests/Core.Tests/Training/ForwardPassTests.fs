@@ -133,7 +133,7 @@ let tests =
             for KeyValue(name, g) in direct.Gradients do
                 close 1e-6 (floats outcome.Gradients[name]) (floats g) "as if their outputs were constants")
 
-        test "a loss sees memory, ids, labels and progress, and memory goes on" (fun () ->
+        test "a loss sees memory, ids, labels and progress, and memory continues" (fun () ->
             let mutable seen = None
             let whole name (tree: TensorTree) =
                 match Map.tryFind name tree with
@@ -183,7 +183,7 @@ let tests =
                 [| floats perturbed |> Array.averageBy (fun v -> v * v) |]
                 "loss of those images")
 
-        test "a view may change as training goes on" (fun () ->
+        test "a view may change during training" (fun () ->
             let grows = {
                 Name = "v1"
                 Source = "image"
