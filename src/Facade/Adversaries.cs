@@ -66,7 +66,7 @@ public sealed class Adversaries : IDisposable
     /// What the attack did; its Images are the adversarial ones. The tensors are those of this object, and
     /// end with it.
     /// </summary>
-    public AttackResult Harm => new(inner.Result);
+    public AttackResult Result => new(inner.Result);
 
     /// <summary>How the classifier that they were made against fares on them.</summary>
     public TransferResult Own => TransferResult.Of(Core.Evaluation.AdversarialExamplesModule.own(inner));

@@ -200,10 +200,10 @@ public static class Crafting
         Expect.equal((read.Attack, read.Threat, read.Seed), ("pgd-10", Threat.Linf(0.1), 5UL), "of what");
         Expect.stringContains(read.Text, "PGD-10", "in full");
         Expect.sequenceEqual(
-            read.Harm.Images.data<float>().ToArray(), made.Harm.Images.data<float>().ToArray(), "images");
+            read.Result.Images.data<float>().ToArray(), made.Result.Images.data<float>().ToArray(), "images");
         Expect.sequenceEqual(
             read.Original.data<float>().ToArray(), Grey().data<float>().ToArray(), "originals");
-        Expect.sequenceEqual(Broken(read.Harm), [true, false, true, false], "success");
+        Expect.sequenceEqual(Broken(read.Result), [true, false, true, false], "success");
         Expect.equal(Workbench.Transfer(Bright, read).Attacked.Correct, 2, "onto itself");
         Expect.equal(Workbench.Transfer(x => -Bright(x), read).Clean.Correct, 0, "onto another");
 

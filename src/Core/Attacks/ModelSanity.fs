@@ -17,16 +17,17 @@ module ModelSanity =
 
     let private apart (a: Tensor) (b: Tensor) = TensorStats.largest (Projection.distance L2 (unit a) (unit b))
 
-    /// How much answers change from one pass over the same images to the next: the largest distance between
-    /// two passes' logits, each brought to length 1, of five passes. 0 for a classifier that is a function.
+    /// Nondeterminism of a classifier: the largest L2 distance between the logits of the first and of a later one of
+    /// five passes over the same images, rows normalised to length 1. 0 for a deterministic classifier.
+    /// images: [n; c; h; w].
     let unrest (classifier: Classifier) (images: Tensor) =
         Scope.value (fun () ->
             use _ = torch.no_grad ()
             let passes = List.init 5 (fun _ -> classifier images)
             passes.Tail |> List.map (apart passes.Head) |> List.max)
 
-    /// How much an image's answer depends on the images beside it: the same distance between the answers of
-    /// one batch and of two halves of it.
+    /// Dependence on the batch: the same distance between the logits of one batch and of its two halves, as batch norm in
+    /// training mode causes. images: [n; c; h; w].
     let company (classifier: Classifier) (images: Tensor) =
         Scope.value (fun () ->
             use _ = torch.no_grad ()
@@ -37,7 +38,7 @@ module ModelSanity =
             let halves = torch.cat (ResizeArray(part 0L half @ part half (n - half)), 0L)
             apart (classifier images) halves)
 
-    /// The unrest that float32 does not explain.
+    /// The largest such distance that float32 rounding explains.
     let tolerated = 1e-4
 
     /// Which rows of logits [n; k] name a class: those with a largest entry that is finite. -infinity forbids

@@ -50,14 +50,8 @@ module Coverage =
             Skipped = dataset.Skipped
         }
 
-    // Names that are shown of a list.
+    // Names in a note.
     let private shown = 10
-
-    /// Names with commas; of a long list the first ten and the number of the others.
-    let list (names: string list) =
-        let more = names.Length - shown
-        let first = String.Join(", ", List.truncate shown names)
-        if more > 0 then sprintf "%s and %d more" first more else first
 
     /// <c>"100 of 1000 images of sample, 10 of 10 classes"</c>.
     let text name (coverage: Coverage) =
@@ -68,15 +62,15 @@ module Coverage =
         else
             sprintf "%s, %d of %d classes" images coverage.Classes coverage.OfClasses
 
-    /// What a reader must know beside a figure, a sentence each: classes without an image, and what was skipped.
+    /// Notes beside a figure, a sentence each: classes without an image, and what was skipped.
     let notes (coverage: Coverage) = [
-        if not coverage.Absent.IsEmpty then sprintf "No image of %s is among them." (list coverage.Absent)
+        if not coverage.Absent.IsEmpty then
+            sprintf "No image of %s is among them." (ShortList.text shown coverage.Absent)
 
         if not coverage.Skipped.IsEmpty then sprintf "Skipped: %s." (String.Join("; ", coverage.Skipped))
     ]
 
-    /// What stands below a table of figures, a sentence each: which images they are of, fewer than were asked for, and
-    /// the notes.
+    /// The lines below a table of figures: which images they are of, whether fewer than `asked`, and the notes.
     let sentences name (asked: int option) (coverage: Coverage) = [
         sprintf "On %s." (text name coverage)
 

@@ -27,14 +27,15 @@ module DataFile =
         else
             Result.Error(Error.Missing(what, path, advice))
 
+    /// Paths in the order of their names, whatever the culture.
+    let byName (paths: string[]) = Array.sortWith (fun a b -> String.CompareOrdinal(a, b)) paths
+
     /// The entry of a folder with one of these names: the first that is there as it is written, else in other case.
     let entry (folder: string) (names: string list) =
         if not (Directory.Exists folder) then
             None
         else
-            let there =
-                Directory.GetFileSystemEntries folder
-                |> Array.sortWith (fun a b -> String.CompareOrdinal(a, b))
+            let there = Directory.GetFileSystemEntries folder |> byName
 
             let find (comparison: StringComparison) =
                 names

@@ -56,7 +56,7 @@ module Embeddings =
 
     let private directed length = length > 0.0 && Double.IsFinite length
 
-    /// Refuses what is no floating-point matrix [n; d] of at least `rows` rows and one column
+    /// Refuses what is no floating-point matrix [n; d] of at least `minimumRows` rows and one column
     /// (ArgumentException), or has a row that is not finite (EmbeddingException; the first is named).
     let finite (name: string) (minimumRows: int64) (x: Tensor) =
         shape name minimumRows x

@@ -32,7 +32,7 @@ module MoCo =
         Start = AtInput
     }
 
-    /// With a queue of `size` keys, which it fills with random directions at first.
+    /// With a queue of `length` keys, which it fills with random directions at first.
     let create (length: int) =
         let compare = comparison 0.2
         let key, query = Comparison.side "v2" "keyed" clean, Comparison.side "v1" "clean" clean

@@ -39,7 +39,7 @@ module CifarBinary =
     }
 
     /// The folder of the binary version below the one given, or the one given. python: the folder of the Python version
-    /// and a file in it, which are told apart by a sentence.
+    /// and a file in it; Damaged with a sentence where only those are found.
     let folder what advice (inner: string) (python: string, file: string) (given: string) =
         match DataFile.entry given [ inner ], DataFile.entry given [ python; file ] with
         | None, Some path ->

@@ -89,14 +89,12 @@ module Idx =
         if depth > 3 || not (Directory.Exists folder) then
             None
         else
-            let sorted (paths: string[]) = Array.sortWith (fun a b -> String.CompareOrdinal(a, b)) paths
-
             Directory.GetFiles folder
-            |> sorted
+            |> DataFile.byName
             |> Array.tryFind (isNamed target)
             |> Option.orElseWith (fun () ->
                 Directory.GetDirectories folder
-                |> sorted
+                |> DataFile.byName
                 |> Array.filter (isOnTheWay name target)
                 |> Array.tryPick (find (depth + 1) name target))
 

@@ -1,7 +1,7 @@
 namespace AdvContrast.Core.Data
 
-open System
 open System.IO
+open AdvContrast.Core.Foundation
 
 /// A folder of classes below a part of an image folder.
 type ImageClass = {
@@ -10,9 +10,9 @@ type ImageClass = {
     Images: string[]
 }
 
-/// What is below train or test of an image folder: which files are images of which class, and what is none, by the
-/// rules of torchvision's ImageFolder (0.25): a class is a folder, its images are all files below it with the ending of
-/// an image. Hidden files and folders, and folders without images, are passed over besides.
+/// The entries below train or test of an image folder, by the rules of torchvision's ImageFolder (0.25): a class is a
+/// folder, its images are all files below it with the ending of an image. Beyond those rules, hidden files and folders
+/// and folders without images are skipped.
 type ImageTree = {
     Folder: string
     /// In the order of their names; those without images too.
@@ -47,36 +47,35 @@ module ImageTree =
             "$RECYCLE.BIN"
         ]
 
-    let private byName (paths: string[]) = Array.sortWith (fun a b -> String.CompareOrdinal(a, b)) paths
-
     // Where a folder really is: a link to a folder on the way to it would be read for ever.
     let private target (folder: string) =
         match Directory.ResolveLinkTarget(folder, true) with
         | null -> Path.GetFullPath folder
         | link -> link.FullName
 
+    // The files and the folders in a folder, and how many hidden entries there are.
+    let private entries folder =
+        let hiddenFiles, files = Directory.GetFiles folder |> DataFile.byName |> Array.partition isHidden
+        let hiddenFolders, folders =
+            Directory.GetDirectories folder |> DataFile.byName |> Array.partition isHidden
+
+        List.ofArray files, List.ofArray folders, hiddenFiles.Length + hiddenFolders.Length
+
     // The files below a folder, each folder's before those of the folders in it, and how many entries are hidden.
-    let rec private files (above: string list) folder : string list * int =
+    let rec private filesBelow (above: string list) folder : string list * int =
         let here = target folder
 
         if List.contains here above then
             [], 0
         else
-            let hiddenFiles, files' = Directory.GetFiles folder |> byName |> Array.partition isHidden
-            let hiddenFolders, folders = Directory.GetDirectories folder |> byName |> Array.partition isHidden
-            let below = folders |> Array.map (files (here :: above)) |> List.ofArray
-
-            List.ofArray files' @ List.collect fst below,
-            hiddenFiles.Length + hiddenFolders.Length + List.sumBy snd below
+            let files, folders, hidden = entries folder
+            let below = folders |> List.map (filesBelow (here :: above))
+            files @ List.collect fst below, hidden + List.sumBy snd below
 
     /// Reads the names below a folder. IOException and UnauthorizedAccessException where they cannot be read.
     let read (folder: string) : ImageTree =
-        let hiddenFolders, folders = Directory.GetDirectories folder |> byName |> Array.partition isHidden
-        let hiddenFiles, beside = Directory.GetFiles folder |> byName |> Array.partition isHidden
-        let found =
-            folders
-            |> Array.map (fun path -> Path.GetFileName path, files [ target folder ] path)
-            |> List.ofArray
+        let beside, folders, hidden = entries folder
+        let found = folders |> List.map (fun path -> Path.GetFileName path, filesBelow [ target folder ] path)
 
         {
             Folder = folder
@@ -84,18 +83,21 @@ module ImageTree =
                 for name, (files, _) in found ->
                     { Name = name; Images = files |> List.filter isImage |> Array.ofList }
             ]
-            Hidden = hiddenFolders.Length + hiddenFiles.Length + List.sumBy (snd >> snd) found
-            Classless = beside |> Array.filter isImage |> Array.length
+            Hidden = hidden + List.sumBy (snd >> snd) found
+            Classless = beside |> List.filter isImage |> List.length
             Others =
                 found
                 |> List.collect (snd >> fst)
-                |> List.append (List.ofArray beside)
+                |> List.append beside
                 |> List.filter (isImage >> not)
                 |> List.countBy ending
                 |> Map.ofList
         }
 
-    /// What is no image of a class, a phrase each: <c>"2 hidden files"</c>.
+    // Folders without images in a phrase.
+    let private shown = 10
+
+    /// The entries that are no image of a class, a phrase each: <c>"2 hidden files"</c>.
     let skipped (tree: ImageTree) = [
         let count n (one: string) (many: string) = sprintf "%d %s" n (if n = 1 then one else many)
         let empty = tree.Classes |> List.filter (fun c -> c.Images.Length = 0)
@@ -106,7 +108,7 @@ module ImageTree =
             sprintf
                 "%s (%s)"
                 (count empty.Length "folder without images" "folders without images")
-                (Coverage.list (List.map _.Name empty))
+                (ShortList.text shown (List.map _.Name empty))
 
         if tree.Classless > 0 then
             count tree.Classless "image beside the class folders" "images beside the class folders"

@@ -23,9 +23,7 @@ module TinyImageNet =
         classes
         |> Array.mapi (fun label name ->
             let images = Path.Combine(folder, "train", name, "images")
-            let files = Directory.GetFiles images
-            Array.sortInPlaceWith (fun a b -> String.CompareOrdinal(a, b)) files
-            files |> Array.map (fun file -> file, int64 label))
+            Directory.GetFiles images |> DataFile.byName |> Array.map (fun file -> file, int64 label))
         |> Array.concat
         |> Ok
 
@@ -57,8 +55,8 @@ module TinyImageNet =
 
         return!
             DataFile.guarded trainFolder (fun () -> result {
-                let classes = Directory.GetDirectories trainFolder |> Array.map Path.GetFileName
-                Array.sortInPlaceWith (fun a b -> String.CompareOrdinal(a, b)) classes
+                let classes =
+                    Directory.GetDirectories trainFolder |> DataFile.byName |> Array.map Path.GetFileName
                 let! labelled = (if train then training else validation) folder classes
                 if labelled.Length = 0 then return! missing trainFolder
                 return! ImageFolder.load "tiny-imagenet" classes.Length mean std None labelled

@@ -193,10 +193,7 @@ module Pretrained =
                 sprintf "batch norm %d of 0 to %d (--batch-norm chooses another)" chosen (count - 1)
             | None -> ()
 
-            if not names.Unused.IsEmpty then
-                let shown = List.truncate shownGroups names.Unused |> String.concat ", "
-                let more = names.Unused.Length - shownGroups
-                sprintf "not used: %s%s" shown (if more > 0 then sprintf " and %d more" more else "")
+            if not names.Unused.IsEmpty then sprintf "not used: %s" (ShortList.text shownGroups names.Unused)
 
             sprintf "normalisation %s%s" (FileNormalisation.text (input.Mean, input.Std)) why
         ]

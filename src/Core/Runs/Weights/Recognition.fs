@@ -2,7 +2,7 @@ namespace AdvContrast.Core.Runs
 
 open System.Text.RegularExpressions
 
-/// Which network weights are of, told by their names and shapes.
+/// Recognises a network by the names and shapes of its weights.
 [<NoComparison>]
 type Recognised = {
     /// <c>"a ResNet-50 with a 7x7 stem"</c>.

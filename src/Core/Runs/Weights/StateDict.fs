@@ -18,9 +18,7 @@ module StateDict =
     let private some (what: string) (faults: string list) =
         match faults with
         | [] -> None
-        | _ ->
-            let more = if faults.Length > shown then sprintf " and %d more" (faults.Length - shown) else ""
-            Some(sprintf "%s %s%s" what (faults |> List.truncate shown |> String.concat ", ") more)
+        | _ -> Some(sprintf "%s %s" what (ShortList.text shown faults))
 
     /// What of a state dict does not fit the shapes that a network has under PyTorch's names, in words; none where
     /// it fits. unknown: names that are beside the network's.
