@@ -56,6 +56,29 @@ let tests =
                     Expect.equal (Error.exitCode (wantError (Archive.unpack path inner) inner)) 5 "damaged"
                     Expect.equal (entries folder) [ "set.tar.gz" ] "nothing half-unpacked"))
 
+        test "an entry of a type that is not unpacked is named" (fun () ->
+            inFolder (fun folder ->
+                let path = Path.Combine(folder, "set.tar")
+
+                do
+                    use file = File.Create path
+                    use tar = new TarWriter(file, true)
+                    use content = new MemoryStream([| 1uy |])
+                    tar.WriteEntry(UstarTarEntry(TarEntryType.RegularFile, "set/a", DataStream = content))
+
+                // The type is byte 156 of the header, its checksum six octal digits at byte 148.
+                let bytes = File.ReadAllBytes path
+                bytes[156] <- 32uy
+                Array.fill bytes 148 8 32uy
+                let sum = bytes[..511] |> Array.sumBy int
+                Array.blit (System.Text.Encoding.ASCII.GetBytes(sprintf "%06o\000 " sum)) 0 bytes 148 8
+                File.WriteAllBytes(path, bytes)
+                says
+                    [ "set.tar"; "cannot be unpacked" ]
+                    (wantError (Archive.unpack path "set") "type")
+                    "type"
+                Expect.equal (entries folder) [ "set.tar" ] "nothing half-unpacked"))
+
         test "a zip is unpacked too, and nothing lands outside" (fun () ->
             inFolder (fun folder ->
                 let path = Path.Combine(folder, "set.zip")

@@ -3,7 +3,9 @@ module Tests.Data.ReaderFuzzTests
 
 open System
 open System.Diagnostics
+open System.Formats.Tar
 open System.IO
+open System.IO.Compression
 open System.Text
 open System.Text.Json
 open Expecto
@@ -66,6 +68,57 @@ let private others () = [
         |> Result.map (fun set -> (set :> IDisposable).Dispose()))
 ]
 
+// Archives of a folder with two files; what is unpacked is removed, as nothing may be left of a damaged one.
+let private archives () = [
+    let names = [ "set/a.bin"; "set/deep/b.bin" ]
+
+    let zip =
+        use memory = new MemoryStream()
+
+        do
+            use zip = new ZipArchive(memory, ZipArchiveMode.Create, true)
+
+            for name in names do
+                use entry = zip.CreateEntry(name).Open()
+                entry.Write(Array.create 300 7uy, 0, 300)
+
+        memory.ToArray()
+
+    let tar =
+        use memory = new MemoryStream()
+
+        do
+            use tar = new TarWriter(memory, true)
+
+            for name in names do
+                use content = new MemoryStream(Array.create 300 7uy)
+                tar.WriteEntry(PaxTarEntry(TarEntryType.RegularFile, name, DataStream = content))
+
+        memory.ToArray()
+
+    let gzip =
+        use memory = new MemoryStream()
+
+        do
+            use packed = new GZipStream(memory, CompressionLevel.Fastest, true)
+            packed.Write(tar, 0, tar.Length)
+
+        memory.ToArray()
+
+    let unpack name folder =
+        let found, set = Archive.unpack (Path.Combine(folder, name)) "set", Path.Combine(folder, "set")
+
+        if Result.isOk found then
+            Directory.Delete(set, true)
+        else
+            Expect.isFalse (Directory.Exists set) (name + ": nothing of a damaged archive")
+
+        found
+
+    for name, bytes in [ "set.zip", zip; "set.tar", tar; "set.tar.gz", gzip ] do
+        { Name = name; Path = name; Bytes = bytes; Read = unpack name }
+]
+
 // The sound files that a reader needs besides.
 let private beside folder =
     write folder "train-labels-idx1-ubyte" (idx [ 4 ] [| 0uy; 1uy; 2uy; 3uy |])
@@ -89,7 +142,7 @@ let private entries folder =
     Directory.GetFileSystemEntries(folder, "*", SearchOption.AllDirectories) |> Set.ofArray
 
 let private fuzz count () =
-    let cases = pictures () @ others ()
+    let cases = pictures () @ others () @ archives ()
     let each = count / cases.Length + 1
 
     for number, case in List.indexed cases do
@@ -119,6 +172,8 @@ let private fuzz count () =
 
                 if clock.Elapsed > most then failtestf "%s, change %d took %O" case.Name i clock.Elapsed
 
+            // A sound archive is removed once it is unpacked.
+            write folder case.Path case.Bytes
             Expect.equal (Autograd.liveTensors ()) live (case.Name + ": tensors left")
             Expect.equal (entries folder) before (case.Name + ": files written"))
 

@@ -53,5 +53,9 @@ module Archive =
         | :? InvalidDataException
         | :? IOException
         | :? FormatException
-        | :? ArgumentException as e ->
+        | :? ArgumentException
+        | :? OverflowException
+        // Of .NET's readers: an entry of a type, or compressed in a way, that they do not unpack.
+        | :? InvalidOperationException
+        | :? NotSupportedException as e ->
             DataFile.damaged archive (sprintf "it cannot be unpacked: %s" e.Message)
