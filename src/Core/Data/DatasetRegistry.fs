@@ -226,4 +226,6 @@ module DatasetRegistry =
                 Result.Error(Error.BadOption("--data", sprintf "the data set '%s' needs its folder." name))
             | folder ->
                 LibTorch.Load()
-                listing.Read choice (Option.defaultValue "" folder) train)
+                let folder = Option.defaultValue "" folder
+                // Readers list folders, which may be closed to the user.
+                DataFile.guarded folder (fun () -> listing.Read choice folder train))
